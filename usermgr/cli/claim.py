@@ -1,0 +1,102 @@
+"""usermgr claim ..."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from usermgr.cli.complete import complete_claims
+from usermgr.cli.context import app_of
+from usermgr.cli.options import new_group
+from usermgr.records import UNSET, Claim, Unset
+
+app = new_group("Create, list, rename, enable, disable and delete claims: what users are granted.")
+
+ClaimArgument = Annotated[
+    str, typer.Argument(metavar="CLAIM", help="Name or id.", autocompletion=complete_claims)
+]
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The claim's name.")],
+    if_not_exists: Annotated[
+        bool, typer.Option("--if-not-exists", help="Accept a claim that is there already.")
+    ] = False,
+) -> None:
+    """Create a claim."""
+    from usermgr.services.claims import create_claim
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=Claim) as op:
+        claim, created = create_claim(op, name, if_not_exists=if_not_exists)
+    if not created:
+        run.output.note(f'note: the claim "{claim.description}" exists already')
+    run.output.record(claim)
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List every claim, with the number of users it is granted to."""
+    from usermgr.services.claims import list_claims
+
+    run = app_of(ctx)
+    with run.read(shows=Claim) as connection:
+        run.output.records(Claim, list_claims(connection))
+
+
+@app.command()
+def show(ctx: typer.Context, claim: ClaimArgument) -> None:
+    """Show one claim."""
+    from usermgr.services.claims import find_claim
+
+    run = app_of(ctx)
+    with run.read(shows=Claim) as connection:
+        found = find_claim(connection, claim)
+    run.output.record(found)
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    claim: ClaimArgument,
+    name: Annotated[str, typer.Option("--name", help="The new name.")],
+) -> None:
+    """Rename a claim."""
+    _update(ctx, claim, name=name)
+
+
+@app.command()
+def enable(ctx: typer.Context, claim: ClaimArgument) -> None:
+    """Enable a claim."""
+    _update(ctx, claim, active=True)
+
+
+@app.command()
+def disable(ctx: typer.Context, claim: ClaimArgument) -> None:
+    """Disable a claim: it stays granted and listed, and applications treat it as not granted."""
+    _update(ctx, claim, active=False)
+
+
+@app.command()
+def delete(ctx: typer.Context, claim: ClaimArgument) -> None:
+    """Delete a claim that is granted to no user."""
+    from usermgr.services.claims import delete_claim
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=Claim) as op:
+        deleted = delete_claim(op, claim)
+    run.output.record(deleted)
+
+
+def _update(
+    ctx: typer.Context, claim: str, *, name: str | Unset = UNSET, active: bool | Unset = UNSET
+) -> None:
+    from usermgr.services.claims import update_claim
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=Claim) as op:
+        updated = update_claim(op, claim, name=name, active=active)
+    run.output.record(updated)

@@ -1,0 +1,71 @@
+"""Shell completion of values. A completion never fails and never writes anything but values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from usermgr.config import OUTPUT_FORMATS
+
+
+def complete_formats(incomplete: str) -> list[str]:
+    """The output formats."""
+    return [name for name in OUTPUT_FORMATS if name.startswith(incomplete)]
+
+
+def complete_fields(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The fields of what the command shows; the last of a comma-separated list is completed."""
+    from usermgr.cli.views import view_of
+
+    done, comma, last = incomplete.rpartition(",")
+    record_type = _record_type(ctx)
+    if record_type is None:
+        return []
+    names = view_of(record_type).fields
+    return [done + comma + name for name in names if name.startswith(last)]
+
+
+def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The roles in the database."""
+    return _labels(ctx, "role", incomplete)
+
+
+def complete_claims(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The claims in the database."""
+    return _labels(ctx, "claim", incomplete)
+
+
+def _record_type(ctx: typer.Context) -> type | None:
+    from usermgr import records
+
+    words = ctx.command_path.split()
+    if words[-1:] == ["history"]:
+        return records.Change
+    types: dict[str, type] = {
+        "user": records.User,
+        "role": records.Role,
+        "claim": records.Claim,
+        "operation": records.OperationRecord,
+        "seed": records.SeedReport,
+        "schema": records.SchemaReport,
+    }
+    return next((types[word] for word in words if word in types), None)
+
+
+def _labels(ctx: typer.Context, noun: str, incomplete: str) -> list[str]:
+    try:
+        names = _names(ctx, noun)
+    except Exception:  # noqa: BLE001 - a shell that is completing has no place for any error
+        return []
+    return [name for name in names if name.lower().startswith(incomplete.lower())]
+
+
+def _names(ctx: typer.Context, noun: str) -> list[str]:
+    from usermgr.services.claims import list_claims
+    from usermgr.services.roles import list_roles
+
+    app: Any = ctx.find_root().obj
+    with app.raw_database.read() as connection:
+        found = list_roles(connection) if noun == "role" else list_claims(connection)
+        return [label.description for label in found]

@@ -1,0 +1,99 @@
+"""The options that every command accepts, before its name and after it alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from usermgr import __version__
+from usermgr.cli.complete import complete_fields, complete_formats
+from usermgr.config import OUTPUT_FORMATS
+
+PANEL = "Global options"
+
+
+def _store(ctx: Any, param: Any, value: Any) -> None:
+    """Keep what was given; the one nearest to the end of the line wins."""
+    if value is not None and value is not False and ctx.obj is not None:
+        ctx.obj.flags[param.name] = value if isinstance(value, str) else "yes"
+
+
+def _print_version(ctx: Any, _param: Any, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.obj.stdout.write(f"usermgr {__version__}\n")
+        raise typer.Exit
+
+
+def _option(*declarations: str, help: str, **more: Any) -> TyperOption:
+    return TyperOption(
+        param_decls=list(declarations),
+        help=help,
+        expose_value=False,
+        rich_help_panel=PANEL,
+        **{"callback": _store, **more},
+    )
+
+
+def global_options(*, hidden: bool = False) -> list[TyperOption]:
+    """The global options, for one command or group; ``hidden`` leaves them out of its help."""
+    options = [
+        _option("--database-url", metavar="URL", help="The database; see: usermgr help settings."),
+        _option("--env-file", metavar="FILE", help="Read settings from this file, not from .env."),
+        _option(
+            "-o",
+            "--output",
+            metavar="|".join(OUTPUT_FORMATS),
+            help="Output format; table on a terminal, tsv into a pipe.",
+            autocompletion=complete_formats,
+        ),
+        _option(
+            "--fields",
+            metavar="A,B,...",
+            help="The fields to show, in this order.",
+            autocompletion=complete_fields,
+        ),
+        _option("-q", "--quiet", is_flag=True, help="No notes and no reports."),
+        _option("--yes", is_flag=True, help="Answer every confirmation with yes."),
+        _option("--debug", is_flag=True, help="Show the trace of an unexpected error."),
+        _option(
+            "--version",
+            is_flag=True,
+            is_eager=True,
+            callback=_print_version,
+            help="Show the version and exit.",
+        ),
+    ]
+    for option in options:
+        option.hidden = hidden
+    return options
+
+
+class Group(TyperGroup):
+    """A command group whose commands all accept the global options.
+
+    The group accepts them too; its help leaves them to the root's and the commands' pages.
+    """
+
+    shows_global_options = False
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**{**attributes, "no_args_is_help": True})
+        self.params.extend(global_options(hidden=not self.shows_global_options))
+        for command in self.commands.values():
+            if isinstance(command, TyperCommand):
+                command.params.extend(global_options())
+
+
+class Command(TyperCommand):
+    """A command without a group that accepts the global options."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params.extend(global_options())
+
+
+def new_group(help: str) -> typer.Typer:
+    """A Typer application for one noun."""
+    return typer.Typer(cls=Group, help=help, add_completion=False)

@@ -1,0 +1,204 @@
+"""The only writer: stdout is data, stderr is everything else.
+
+Tables are for people: they go through Rich, with every cell as plain text, and control characters
+made visible. Machine formats never pass through Rich.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from usermgr.cli.views import View, view_of
+from usermgr.errors import Unavailable, UserMgrError
+from usermgr.formats.writers import MANY, ONE, Row, cell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+HIGHLIGHTED = "generated_password"
+
+
+class ReaderLeft(Exception):
+    """The reader of our stdout has closed the pipe; there is nobody left to tell."""
+
+
+class Output:
+    """Writes records, notes and errors in the format that was chosen."""
+
+    def __init__(
+        self,
+        stdout: TextIO,
+        stderr: TextIO,
+        *,
+        format_name: str | None,
+        wanted_fields: str | None,
+        quiet: bool,
+    ) -> None:
+        self._stdout, self._stderr = stdout, stderr
+        self.format_chosen = format_name is not None
+        self.format = format_name or ("table" if stdout.isatty() else "tsv")
+        self._wanted = wanted_fields
+        self._quiet = quiet
+
+    def check_fields(self, view: View) -> tuple[str, ...]:
+        """The fields that will be shown; called before any work, so that a wrong name costs none.
+
+        Raises InvalidInput for a field that does not exist.
+        """
+        return view.choose(self._wanted, brief=self.format == "table")
+
+    def record(self, record: Any, *, extra: Row | None = None) -> None:
+        """One thing: one object in json and yaml, a header and a row in csv and tsv."""
+        extra = extra or {}
+        view = view_of(type(record), optional=tuple(extra))
+        names = view.choose(self._wanted, brief=False)
+        if self._wanted is None:
+            names += tuple(name for name in extra if extra[name] is not None)
+        row = {**_row(record), **extra}
+        with self._writing():
+            if self.format == "table":
+                self._write_vertical(names, row)
+            else:
+                ONE[self.format](self._stdout, names, row)
+
+    def records(self, record_type: type[Any], records: Iterable[Any]) -> None:
+        """Many things: an array in json, a header and a row each in csv and tsv; streamed."""
+        names = self.check_fields(view_of(record_type))
+        rows = (_row(record) for record in records)
+        with self._writing():
+            if self.format == "table":
+                self._write_table(names, rows)
+            else:
+                MANY[self.format](self._stdout, names, rows)
+
+    def named(self, records: Sequence[Any]) -> None:
+        """Things that were named one by one: one is shown as one thing, several as many."""
+        if len(records) == 1:
+            self.record(records[0])
+        else:
+            self.records(type(records[0]), records)
+
+    def report(self, record: Any) -> None:
+        """What an action did: shown unless --quiet, and always when a format was asked for."""
+        if self.format_chosen or not self._quiet:
+            self.record(record)
+
+    def text(self, text: str) -> None:
+        """Text that was asked for as text: a DDL script, a help topic."""
+        with self._writing():
+            self._stdout.write(text)
+
+    def note(self, text: str) -> None:
+        """A remark on stderr; --quiet silences it."""
+        if not self._quiet:
+            self._say(text)
+
+    def error(self, error: UserMgrError) -> None:
+        """The error on stderr: message and hint, and as one JSON object with -o json or jsonl."""
+        write_error(self._stderr, error, as_json=self.format in ("json", "jsonl"))
+
+    @contextlib.contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A progress bar on stderr, only on a terminal; yields the function that advances it."""
+        if self._quiet or not self._stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn())
+        with Progress(*columns, TimeRemainingColumn(), console=_console(self._stderr)) as progress:
+            task = progress.add_task(what, total=total)
+            yield lambda done: progress.advance(task, done)
+
+    def _say(self, text: str) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._stderr.write(_shown(text, keep="\n") + "\n")
+            self._stderr.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+            self._stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
+        except OSError as error:
+            raise Unavailable(
+                f"the output cannot be written: {error.strerror}",
+                hint="what the command changed is stored; look with usermgr operation list",
+            ) from error
+
+    def _write_vertical(self, names: Iterable[str], row: Row) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name in names:
+            style = "bold green" if name == HIGHLIGHTED else ""
+            table.add_row(Text(name, style="dim"), Text(_shown(cell(row[name])), style=style))
+        _console(self._stdout).print(table)
+
+    def _write_table(self, names: Iterable[str], rows: Iterable[Row]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for name in names:
+            table.add_column(Text(name), overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_shown(cell(row[name]))) for name in names))
+        _console(self._stdout).print(table)
+
+
+def write_error(stderr: TextIO, error: UserMgrError, *, as_json: bool) -> None:
+    """Write the error: two lines for people, or one JSON object."""
+    if as_json:
+        shown = {
+            "code": error.code,
+            "exit_status": error.exit_status,
+            "message": error.message,
+            "hint": error.hint,
+            **({"details": error.details} if error.details else {}),
+        }
+        text = json.dumps({"error": shown}, ensure_ascii=False, default=str)
+    else:
+        text = f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")
+    with contextlib.suppress(BrokenPipeError):
+        stderr.write(_shown(text, keep="\n") + "\n")
+        stderr.flush()
+
+
+def _row(record: Any) -> Row:
+    if not is_dataclass(record) or isinstance(record, type):
+        raise TypeError(f"{record!r} is not a record")
+    return {field.name: _nested(getattr(record, field.name)) for field in fields(record)}
+
+
+def _nested(value: Any) -> Any:
+    if isinstance(value, tuple) and value and is_dataclass(value[0]):
+        return [asdict(item) for item in value]
+    return value
+
+
+def _shown(text: str, keep: str = "") -> str:
+    """The text with characters that steer a terminal escaped (controls, direction overrides)."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c
+        if c.isprintable() or c in keep or c in " \u200c\u200d\u200e\u200f\u00a0\u3000"
+        else c.encode("unicode_escape").decode("ascii")
+        for c in text
+    )
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, markup=False, highlight=False, emoji=False)

@@ -1,0 +1,82 @@
+"""Questions to the person at the terminal, and passwords from a pipe, a file or a prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TextIO
+
+from usermgr.errors import Cancelled, InvalidInput
+
+MAX_PASSWORD_BYTES = 64 * 1024
+
+
+class Prompts:
+    """Asks on the terminal; prompts go to stderr, so that stdout stays data."""
+
+    def __init__(self, stdin: TextIO, stderr: TextIO, *, assume_yes: bool) -> None:
+        self._stdin, self._stderr = stdin, stderr
+        self._assume_yes = assume_yes
+
+    def confirm(self, question: str) -> None:
+        """Ask before something that cannot easily be taken back.
+
+        Raises InvalidInput when there is no terminal to ask on and no --yes, Cancelled when the
+        answer is anything but yes.
+        """
+        if self._assume_yes:
+            return
+        if not self._stdin.isatty():
+            raise InvalidInput(
+                "this command asks for confirmation, and there is no terminal to ask on",
+                hint="pass --yes to confirm",
+            )
+        self._stderr.write(f"{question} [y/N] ")
+        self._stderr.flush()
+        if self._stdin.readline().strip().lower() not in ("y", "yes"):
+            raise Cancelled("declined; nothing was changed")
+
+    def ask_password(self, *, twice: bool) -> str:
+        """A password typed without an echo. Raises InvalidInput when the two entries differ."""
+        if not self._stdin.isatty():
+            raise InvalidInput(
+                "there is no terminal to ask for the password on",
+                hint="pass it through a pipe with --password-stdin",
+            )
+        import getpass
+
+        password = getpass.getpass("Password: ", stream=self._stderr)
+        if twice and getpass.getpass("Repeat it: ", stream=self._stderr) != password:
+            raise InvalidInput("the two passwords differ", hint="try again")
+        return password
+
+    def read_password(self) -> str:
+        """The password on stdin: one line, whose end is not part of it."""
+        if self._stdin.isatty():
+            return self.ask_password(twice=False)
+        return _one_line(self._stdin.buffer.read(MAX_PASSWORD_BYTES), "stdin")
+
+
+def read_password_file(path: Path) -> str:
+    """The password in a file: one line, whose end is not part of it."""
+    try:
+        with path.open("rb") as file:
+            return _one_line(file.read(MAX_PASSWORD_BYTES), f'"{path}"')
+    except OSError as error:
+        raise InvalidInput(
+            f'the password file "{path}" cannot be read: {error.strerror}'
+        ) from error
+
+
+def _one_line(data: bytes, where: str) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the password from {where} is not UTF-8 text") from error
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise InvalidInput(f"the password from {where} is empty", hint="write it on one line")
+    if "\n" in text or "\r" in text:
+        raise InvalidInput(
+            f"the password from {where} has more than one line", hint="write it on one line"
+        )
+    return text

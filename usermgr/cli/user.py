@@ -1,0 +1,131 @@
+"""usermgr user ..."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from usermgr.cli import user_list, user_password
+from usermgr.cli.complete import complete_claims, complete_roles
+from usermgr.cli.context import app_of
+from usermgr.cli.options import new_group
+from usermgr.records import UNSET, Change, User, UserChanges
+
+app = new_group("Create, find, list, change and delete users. A user is named by id or e-mail.")
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="Id or e-mail.")]
+UsersArgument = Annotated[
+    list[str], typer.Argument(metavar="USER...", help="Ids or e-mails; all are done, or none.")
+]
+ClaimsArgument = Annotated[
+    list[str],
+    typer.Argument(metavar="CLAIM...", help="Names or ids.", autocompletion=complete_claims),
+]
+
+user_password.add_create(app)
+user_list.add_list(app)
+
+
+@app.command()
+def show(ctx: typer.Context, user: UserArgument) -> None:
+    """Show one user with role and claims."""
+    from usermgr.services.lookup import find_user
+
+    run = app_of(ctx)
+    with run.read(shows=User) as connection:
+        found = find_user(connection, user)
+    run.output.record(found)
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    user: UserArgument,
+    name: Annotated[str | None, typer.Option("--name", help="The new name.")] = None,
+    email: Annotated[str | None, typer.Option("--email", help="The new e-mail.")] = None,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", help="The new role, by name or id.", autocompletion=complete_roles),
+    ] = None,
+) -> None:
+    """Change the name, e-mail or role; what is not given stays."""
+    from usermgr.services.users import update_user
+
+    wanted = UserChanges(
+        name=UNSET if name is None else name,
+        email=UNSET if email is None else email,
+        role=UNSET if role is None else role,
+    )
+    run = app_of(ctx)
+    with run.operation(ctx, shows=User) as op:
+        updated = update_user(op, user, wanted)
+    run.output.record(updated)
+
+
+@app.command()
+def enable(ctx: typer.Context, users: UsersArgument) -> None:
+    """Enable users."""
+    _set_active(ctx, users, active=True)
+
+
+@app.command()
+def disable(ctx: typer.Context, users: UsersArgument) -> None:
+    """Disable users; they keep role, claims and password."""
+    _set_active(ctx, users, active=False)
+
+
+@app.command()
+def delete(ctx: typer.Context, users: UsersArgument) -> None:
+    """Delete users with their grants. Asks on a terminal; needs --yes without one."""
+    from usermgr.services.users import delete_user
+
+    run = app_of(ctx)
+    run.prompts.confirm(f"Delete {', '.join(users)}?")
+    with run.operation(ctx, shows=User) as op:
+        deleted = [delete_user(op, user) for user in users]
+    run.output.named(deleted)
+
+
+@app.command()
+def grant(ctx: typer.Context, user: UserArgument, claims: ClaimsArgument) -> None:
+    """Grant claims to a user."""
+    from usermgr.services.users import grant_claims
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=User) as op:
+        updated = grant_claims(op, user, claims)
+    run.output.record(updated)
+
+
+@app.command()
+def revoke(ctx: typer.Context, user: UserArgument, claims: ClaimsArgument) -> None:
+    """Revoke claims from a user."""
+    from usermgr.services.users import revoke_claims
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=User) as op:
+        updated = revoke_claims(op, user, claims)
+    run.output.record(updated)
+
+
+user_password.add_passwords(app)
+
+
+@app.command()
+def history(ctx: typer.Context, user: UserArgument) -> None:
+    """Show every change of a user, also of a deleted one."""
+    from usermgr.services.history import user_history
+
+    run = app_of(ctx)
+    with run.read(shows=Change) as connection:
+        run.output.records(Change, user_history(connection, user))
+
+
+def _set_active(ctx: typer.Context, users: list[str], *, active: bool) -> None:
+    from usermgr.services.users import update_user
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=User) as op:
+        updated = [update_user(op, user, UserChanges(active=active)) for user in users]
+    run.output.named(updated)

@@ -1,0 +1,139 @@
+"""usermgr user list"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from usermgr.cli.complete import complete_claims, complete_roles
+from usermgr.cli.context import AppContext, app_of
+from usermgr.errors import InvalidInput
+from usermgr.names import visible
+from usermgr.records import USER_SORTS, User, UserFilter, UserSort
+
+DEFAULT_LIMIT = 100
+MAX_LIMIT = 100_000
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def add_list(app: typer.Typer) -> None:
+    """Add the command to the group."""
+    app.command("list")(list_)
+
+
+def list_(
+    ctx: typer.Context,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", help="Only users with this role.", autocompletion=complete_roles),
+    ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--claim",
+            help="Only users that hold this claim; several: all of them.",
+            autocompletion=complete_claims,
+        ),
+    ] = None,
+    active: Annotated[
+        bool | None, typer.Option("--active/--inactive", help="Only (in)active users.")
+    ] = None,
+    search: Annotated[
+        str | None, typer.Option("--search", help="Text in the name or e-mail, in any case.")
+    ] = None,
+    created_since: Annotated[
+        str | None,
+        typer.Option(
+            "--created-since", metavar="WHEN", help="2026-01-31, an RFC 3339 time, 7d or 12h."
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="Users on one page.")
+    ] = DEFAULT_LIMIT,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="CURSOR", help="Continue a list that was cut.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every user, streamed.")] = False,
+    sort: Annotated[
+        str, typer.Option("--sort", metavar="|".join(USER_SORTS), help="The order.")
+    ] = "id",
+    descending: Annotated[bool, typer.Option("--descending", help="Turn the order round.")] = False,
+) -> None:
+    """List users. A list that was cut says so on stderr, with the cursor of the next page."""
+    run = app_of(ctx)
+    wanted = UserFilter(
+        role=role,
+        claims=tuple(claim or ()),
+        active=active,
+        search=search,
+        created_since=parse_when(created_since) if created_since is not None else None,
+    )
+    if everything:
+        if after is not None:
+            raise InvalidInput("--all and --after exclude each other", hint="leave one out")
+        _list_all(run, wanted, _sort(sort), descending)
+    else:
+        _list_page(run, wanted, _sort(sort), descending, limit, after)
+
+
+def _list_all(run: AppContext, wanted: UserFilter, sort: UserSort, descending: bool) -> None:
+    from usermgr.services.lookup import iterate_users
+
+    with run.read(shows=User) as connection:
+        run.output.records(
+            User, iterate_users(connection, wanted, sort=sort, descending=descending)
+        )
+
+
+def _list_page(
+    run: AppContext,
+    wanted: UserFilter,
+    sort: UserSort,
+    descending: bool,
+    limit: int,
+    after: str | None,
+) -> None:
+    from usermgr.services.lookup import list_users
+
+    with run.read(shows=User) as connection:
+        page = list_users(
+            connection, wanted, sort=sort, descending=descending, limit=limit, after=after
+        )
+    run.output.records(User, page.users)
+    if page.next_cursor is not None:
+        run.output.note(
+            f"note: {len(page.users)} of {page.total} users are shown; "
+            f"the next ones: --after {page.next_cursor}, every one: --all"
+        )
+
+
+def _sort(text: str) -> UserSort:
+    for sort in USER_SORTS:
+        if text == sort:
+            return sort
+    raise InvalidInput(
+        f'users cannot be sorted by "{visible(text)}"',
+        hint="sort by " + ", ".join(USER_SORTS),
+    )
+
+
+def parse_when(text: str, *, now: datetime | None = None) -> datetime:
+    """An instant: a date (its beginning in UTC), an RFC 3339 time, or an age such as 7d or 12h.
+
+    Raises InvalidInput; a time without an offset is read as UTC.
+    """
+    age = re.fullmatch(r"([0-9]{1,5})([mhdw])", text.strip())
+    try:
+        if age:
+            span = timedelta(**{_UNITS[age[2]]: int(age[1])})
+            return (now or datetime.now(UTC)) - span
+        parsed = datetime.fromisoformat(text.strip())
+        return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidInput(
+            f'"{visible(text)}" is not a time',
+            hint="write a date such as 2026-01-31, an RFC 3339 time, or an age such as 7d or 12h",
+        ) from error

@@ -1,0 +1,355 @@
+"""Settings: flag > environment > ``.env`` > default; the one place that knows every variable.
+
+``load_settings`` is pure: it takes the flags and the environment it shall look at, so that tests
+and the HTTP face build settings by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+from usermgr.errors import InvalidInput
+
+DEFAULT_DATABASE_URL: Final = "sqlite:///usermgr.db"
+OUTPUT_FORMATS: Final = ("table", "tsv", "csv", "json", "jsonl", "yaml")
+MASK: Final = "***"
+
+LIBPQ_VARIABLES: Final = {
+    "PGHOST": "host",
+    "PGHOSTADDR": "hostaddr",
+    "PGPORT": "port",
+    "PGDATABASE": "dbname",
+    "PGUSER": "user",
+    "PGPASSWORD": "password",
+    "PGPASSFILE": "passfile",
+    "PGSERVICE": "service",
+    "PGSSLMODE": "sslmode",
+    "PGSSLROOTCERT": "sslrootcert",
+    "PGSSLCERT": "sslcert",
+    "PGSSLKEY": "sslkey",
+    "PGCHANNELBINDING": "channel_binding",
+    "PGGSSENCMODE": "gssencmode",
+    "PGTARGETSESSIONATTRS": "target_session_attrs",
+}
+"""libpq's environment variables that may also stand in ``.env``, with their connection keywords.
+
+Source: PostgreSQL documentation, "libpq: Environment Variables".
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its field, its variables in order of precedence, its default and meaning."""
+
+    name: str
+    variables: tuple[str, ...]
+    default: str | None
+    meaning: str
+    flag: str | None = None
+
+
+SETTINGS: Final = (
+    Setting(
+        "database_url",
+        ("USERMGR_DATABASE_URL", "DATABASE_URL"),
+        DEFAULT_DATABASE_URL,
+        "the database: postgresql://user@host:port/name, or sqlite:///path/to/file.db; "
+        "postgresql:// alone takes everything from libpq's own variables (PGHOST, PGUSER, ...)",
+        "--database-url",
+    ),
+    Setting(
+        "db_schema",
+        ("USERMGR_DB_SCHEMA",),
+        None,
+        "the PostgreSQL schema that holds the tables; unset means the connection's search path",
+    ),
+    Setting(
+        "output",
+        ("USERMGR_OUTPUT",),
+        None,
+        "output format: " + ", ".join(OUTPUT_FORMATS) + "; unset means table on a terminal, "
+        "tsv into a pipe",
+        "--output",
+    ),
+    Setting(
+        "actor",
+        ("USERMGR_ACTOR",),
+        None,
+        "who is recorded in the history; unset means the CI job or the operating-system user",
+    ),
+    Setting(
+        "connect_timeout",
+        ("USERMGR_CONNECT_TIMEOUT",),
+        "10",
+        "seconds to wait for a connection to PostgreSQL",
+    ),
+    Setting(
+        "statement_timeout",
+        ("USERMGR_STATEMENT_TIMEOUT",),
+        "60",
+        "seconds that one statement may take on PostgreSQL; 0 means no limit",
+    ),
+    Setting(
+        "lock_timeout",
+        ("USERMGR_LOCK_TIMEOUT",),
+        "10",
+        "seconds to wait for a lock that another command holds",
+    ),
+    Setting(
+        "password_min_length",
+        ("USERMGR_PASSWORD_MIN_LENGTH",),
+        "15",
+        "characters that a password must have at least (8 or more)",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one run. Times are seconds. ``sources`` maps a name to where it came from.
+
+    ``libpq`` holds connection keywords that ``.env`` gave by libpq's variable names.
+    """
+
+    database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
+    db_schema: str | None = None
+    output: str | None = None
+    actor: str | None = None
+    connect_timeout: float = 10.0
+    statement_timeout: float = 60.0
+    lock_timeout: float = 10.0
+    password_min_length: int = 15
+    sources: Mapping[str, str] = field(default_factory=dict)
+    libpq: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_embedded_default(self) -> bool:
+        """Whether nobody chose a database, so that the embedded one is used and initialised."""
+        return self.sources.get("database_url", "default") == "default"
+
+
+def load_settings(
+    *,
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+) -> Settings:
+    """The settings of this run: flag > environment > ``.env`` > default.
+
+    ``env_file`` must exist when it is given; without it ``.env`` in the working directory is read
+    if it is there. An empty value counts as not set. Raises InvalidInput for a value that is not
+    acceptable, naming the value and where it came from.
+    """
+    flags = flags or {}
+    environ = os.environ if environ is None else environ
+    dotenv = _read_env_file(env_file)
+    dotenv_name = str(env_file or ".env")
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS:
+        text, source = _find(setting, flags, environ, dotenv, dotenv_name)
+        values[setting.name] = _parse(setting.name, text, source)
+        sources[setting.name] = source
+    libpq = {
+        keyword: dotenv[variable]
+        for variable, keyword in LIBPQ_VARIABLES.items()
+        if dotenv.get(variable) and not environ.get(variable)
+    }
+    return replace(Settings(), **values, sources=sources, libpq=libpq)
+
+
+def _read_env_file(env_file: Path | None) -> dict[str, str]:
+    path = env_file or Path(".env")
+    if not path.is_file():
+        if env_file is not None:
+            raise InvalidInput(
+                f'the environment file "{env_file}" does not exist',
+                hint="copy .env.example to that place, or leave --env-file out",
+            )
+        return {}
+    from dotenv import dotenv_values
+
+    try:
+        read = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInput(f'the environment file "{path}" cannot be read: {reason}') from error
+    return {key: value for key, value in read.items() if value is not None}
+
+
+def _find(
+    setting: Setting,
+    flags: Mapping[str, str | None],
+    environ: Mapping[str, str],
+    dotenv: Mapping[str, str],
+    dotenv_name: str,
+) -> tuple[str | None, str]:
+    flag = flags.get(setting.name)
+    if flag is not None:
+        return flag, f"flag {setting.flag}"
+    for variable in setting.variables:
+        if environ.get(variable):
+            return environ[variable], f"environment {variable}"
+    for variable in setting.variables:
+        if dotenv.get(variable):
+            return dotenv[variable], f"{dotenv_name} {variable}"
+    return setting.default, "default"
+
+
+def _parse(name: str, text: str | None, source: str) -> Any:
+    if name == "database_url":
+        return normalise_database_url(text or "", source=source)
+    if name == "output":
+        return _parse_output(text, source)
+    if name == "password_min_length":
+        return _parse_min_length(text or "", source)
+    if name.endswith("_timeout"):
+        return _parse_seconds(text or "", source)
+    if name == "db_schema":
+        return _parse_schema(text, source)
+    if text is not None and not text.isprintable():
+        raise InvalidInput(
+            f'"{ascii(text)[1:-1]}" ({source}) contains a character that is not printable'
+        )
+    return text
+
+
+def _parse_output(text: str | None, source: str) -> str | None:
+    if text is not None and text not in OUTPUT_FORMATS:
+        raise InvalidInput(
+            f'unknown output format "{text}" ({source})',
+            hint="the formats are " + ", ".join(OUTPUT_FORMATS),
+        )
+    return text
+
+
+def _parse_schema(text: str | None, source: str) -> str | None:
+    if text is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}", text):
+        raise InvalidInput(
+            f'"{ascii(text)[1:-1]}" ({source}) is not a schema name usermgr works with',
+            hint="use letters, digits, _, $ and -, at most 63, beginning with a letter",
+        )
+    return text
+
+
+def _parse_seconds(text: str, source: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text):
+        raise InvalidInput(
+            f'"{text}" ({source}) is not a number of seconds', hint="write a number such as 10"
+        )
+    return float(text)
+
+
+def _parse_min_length(text: str, source: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 8 <= int(text) <= 1024:
+        raise InvalidInput(
+            f'"{text}" ({source}) is not a password length',
+            hint="write a whole number from 8 to 1024",
+        )
+    return int(text)
+
+
+def normalise_database_url(text: str, *, source: str = "database URL") -> str:
+    """The URL in the one form the rest of the program knows.
+
+    ``postgres://`` and ``postgresql://`` become ``postgresql+psycopg2://``: SQLAlchemy 2.1 would
+    choose psycopg 3 for the second and refuses the first. Raises InvalidInput for anything else
+    than PostgreSQL and a SQLite file; the message never holds a password.
+    """
+    scheme, separator, rest = text.partition("://")
+    if scheme in ("postgres", "postgresql", "postgresql+psycopg2") and separator:
+        return _checked_postgresql_url("postgresql+psycopg2://" + rest, source)
+    if scheme == "sqlite" and separator:
+        path = rest[1:].partition("?")[0]
+        if not path or path == ":memory:":
+            raise InvalidInput(
+                f'the database URL "{text}" ({source}) names no file',
+                hint="write sqlite:///path/to/file.db; a database in memory ends with the command",
+            )
+        if "?" in rest or not rest.startswith("/"):
+            raise InvalidInput(
+                f'the database URL "{text}" ({source}) is not a SQLite file',
+                hint="write sqlite:///relative/file.db or sqlite:////absolute/file.db",
+            )
+        return text
+    raise InvalidInput(
+        f'the database URL "{mask_url(text)}" ({source}) is not understood',
+        hint="write postgresql://user@host:port/database or sqlite:///path/to/file.db",
+    )
+
+
+def _checked_postgresql_url(url: str, source: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise InvalidInput(
+            f'the database URL "{mask_url(url)}" ({source}) has a host or port that is not valid',
+            hint="write postgresql://user@host:port/database; "
+            "percent-encode special characters in the password (@ is %40, / is %2F)",
+        ) from error
+    if parts.fragment:
+        raise InvalidInput(
+            f'the database URL ({source}) contains "#", which ends a URL',
+            hint='percent-encode it in the password: "#" is %23',
+        )
+    return url
+
+
+def mask_url(url: str) -> str:
+    """The URL with its password, wherever it stands, replaced by ``***``."""
+    url = re.sub(r"(?i)([?&](?:password|sslpassword|passfile)=)[^&#]*", rf"\1{MASK}", url)
+    return re.sub(r"(://[^:@/?#]*):(?!\*\*\*@).*@", rf"\1:{MASK}@", url)
+
+
+def url_has_password(url: str) -> bool:
+    """Whether the URL itself holds a password."""
+    return mask_url(url) != url
+
+
+def describe_database(url: str) -> str:
+    """The database in short, without user and password, for messages: host, port and name."""
+    if url.startswith("sqlite:"):
+        return url
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    host = parts.hostname or query.get("host") or os.environ.get("PGHOST") or "local socket"
+    name = unquote(parts.path[1:]) or query.get("dbname") or os.environ.get("PGDATABASE") or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"postgresql://{host}{port}/{name}"
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of a ``sqlite:///`` URL."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def render_settings(settings: Settings) -> list[tuple[str, str | None, str, str]]:
+    """Every setting as (name, value with passwords masked, source, meaning)."""
+    rows = []
+    for setting in SETTINGS:
+        value = getattr(settings, setting.name)
+        text = None if value is None else _text(value)
+        if setting.name == "database_url" and text is not None:
+            text = mask_url(text)
+        rows.append(
+            (setting.name, text, settings.sources.get(setting.name, "default"), setting.meaning)
+        )
+    return rows
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def with_query(url: str, **parameters: str) -> str:
+    """The URL with query parameters added."""
+    parts = urlsplit(url)
+    query = [*parse_qsl(parts.query), *parameters.items()]
+    return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))

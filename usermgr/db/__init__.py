@@ -1,0 +1,1 @@
+"""The database layer: tables, engine, error translation and schema management."""

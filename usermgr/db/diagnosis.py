@@ -1,0 +1,127 @@
+"""What ``usermgr config check`` looks at: connection, versions, encoding, schema, privileges."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+
+from sqlalchemy import Connection, text
+
+from usermgr.config import sqlite_path
+from usermgr.db.engine import Database, current_revision, quoted, stale_schema
+from usermgr.db.models import HEAD_REVISION, metadata
+from usermgr.errors import UserMgrError
+from usermgr.records import CheckRow
+
+OLDEST_POSTGRESQL = 130_000
+OLDEST_SQLITE = (3, 35, 0)
+_NEEDED = {
+    "roles": "SELECT, INSERT, UPDATE, DELETE",
+    "claims": "SELECT, INSERT, UPDATE, DELETE",
+    "users": "SELECT, INSERT, UPDATE, DELETE",
+    "user_claims": "SELECT, INSERT, UPDATE, DELETE",
+    "operations": "SELECT, INSERT",
+    "changes": "SELECT, INSERT",
+}
+
+
+def diagnose(database: Database) -> list[CheckRow]:
+    """What was looked at, in order; it ends with the first thing without which no other works."""
+    try:
+        with database.errors(), database.connect() as connection:
+            rows = [CheckRow("connection", True, database.description)]
+            if database.is_sqlite:
+                return [*rows, *_diagnose_sqlite(database, connection)]
+            return [*rows, *_diagnose_postgresql(database, connection)]
+    except UserMgrError as error:
+        return [CheckRow("connection", False, error.message, error.hint)]
+
+
+def _diagnose_sqlite(database: Database, connection: Connection) -> list[CheckRow]:
+    version = sqlite3.sqlite_version
+    path = sqlite_path(database.url)
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return [
+        CheckRow(
+            "version",
+            sqlite3.sqlite_version_info >= OLDEST_SQLITE,
+            f"SQLite {version}",
+            _unless(sqlite3.sqlite_version_info >= OLDEST_SQLITE, "use SQLite 3.35 or newer"),
+        ),
+        _schema_row(database, connection),
+        CheckRow(
+            "privileges",
+            writable,
+            "readable and writable" if writable else "not writable",
+            _unless(writable, "give this user write access to the file and its folder"),
+        ),
+    ]
+
+
+def _diagnose_postgresql(database: Database, connection: Connection) -> list[CheckRow]:
+    settings = database.transaction_settings()
+    columns = ", ".join(f"set_config('{name}', :{name}, true)" for name in settings)
+    connection.execute(text(f"SELECT {columns}"), settings)
+    checks: list[Callable[[Database, Connection], CheckRow]] = [
+        _version_row,
+        _encoding_row,
+        _namespace_row,
+        _schema_row,
+    ]
+    rows = [check(database, connection) for check in checks]
+    if rows[-1].ok:
+        rows.append(_privileges_row(connection))
+    return rows
+
+
+def _version_row(_database: Database, connection: Connection) -> CheckRow:
+    number, name = connection.execute(
+        text("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
+    ).one()
+    ok = number >= OLDEST_POSTGRESQL
+    return CheckRow("version", ok, f"PostgreSQL {name}", _unless(ok, "use PostgreSQL 13 or newer"))
+
+
+def _encoding_row(_database: Database, connection: Connection) -> CheckRow:
+    encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar_one()
+    ok = encoding == "UTF8"
+    advice = _unless(ok, "create the database with ENCODING 'UTF8': others cannot store every name")
+    return CheckRow("encoding", ok, encoding, advice)
+
+
+def _namespace_row(database: Database, connection: Connection) -> CheckRow:
+    found = connection.execute(text("SELECT current_schema()")).scalar()
+    wanted = database.settings.db_schema
+    if found is None:
+        missing = f"no schema {quoted(wanted)}" if wanted else "no schema in the search path"
+        return CheckRow("namespace", False, missing, "usermgr schema init --create-schema")
+    return CheckRow("namespace", True, str(found))
+
+
+def _schema_row(database: Database, connection: Connection) -> CheckRow:
+    revision = current_revision(database, connection)
+    if revision == HEAD_REVISION:
+        return CheckRow("schema", True, f"revision {revision}")
+    error = stale_schema(database.description, revision)
+    found = f"revision {revision or 'none'}, this program needs {HEAD_REVISION}"
+    return CheckRow("schema", False, found, error.hint)
+
+
+def _privileges_row(connection: Connection) -> CheckRow:
+    missing = []
+    for table in metadata.sorted_tables:
+        for privilege in _NEEDED[table.name].split(", "):
+            granted = connection.execute(
+                text("SELECT has_table_privilege(:name, :privilege)"),
+                {"name": quoted(table.name), "privilege": privilege},
+            ).scalar_one()
+            if not granted:
+                missing.append(f"{privilege} on {table.name}")
+    ok = not missing
+    found = "all that commands need" if ok else "missing " + ", ".join(missing)
+    return CheckRow("privileges", ok, found, _unless(ok, "GRANT them to the database user"))
+
+
+def _unless(ok: bool, advice: str) -> str | None:
+    return None if ok else advice

@@ -1,0 +1,321 @@
+"""Database: connections, transactions and the operation that every write belongs to.
+
+PostgreSQL: everything a transaction needs (timeouts, schema, read-only) is set by its first
+statement, inside the transaction, so that it also works through PgBouncer in transaction mode.
+The same statement reads the schema's revision and reserves the operation's id. SQLite: foreign
+keys on, a busy timeout, ``BEGIN IMMEDIATE`` for writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from usermgr.config import Settings, describe_database, sqlite_path
+from usermgr.db.errors import SchemaMissing, lost_connection, translate
+from usermgr.db.models import HEAD_REVISION, changes, operations
+from usermgr.errors import Unavailable
+
+Clock = Callable[[], datetime]
+
+
+def utcnow() -> datetime:
+    """The present instant, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Operation:
+    """One command or request that writes: its transaction, its actor and what it changed.
+
+    ``id`` is reserved when the transaction opens; the row is written just before the commit, and
+    only if something changed, so that a visible operation is always a finished one.
+    """
+
+    connection: Connection
+    id: int
+    command: str
+    actor: str
+    source: str
+    started_at: datetime
+    outcome: str = "ok"
+    counts: dict[str, int] = field(default_factory=dict)
+    _changes: list[dict[str, Any]] = field(default_factory=list)
+
+    def record(
+        self,
+        entity: str,
+        entity_id: int,
+        name: str,
+        action: str,
+        *,
+        before: dict[str, Any] | None = None,
+        after: dict[str, Any] | None = None,
+    ) -> None:
+        """Note one changed thing with its images before and after; they must hold no secret."""
+        self._changes.append(
+            {
+                "operation_id": self.id,
+                "entity": entity,
+                "entity_id": entity_id,
+                "name": name,
+                "action": action,
+                "before": before,
+                "after": after,
+            }
+        )
+        self.count(f"{entity}.{action}")
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to one of the operation's counts."""
+        if number:
+            self.counts[what] = self.counts.get(what, 0) + number
+
+    def finish(self, finished_at: datetime) -> None:
+        """Write the changes and the operation's own row, if anything changed."""
+        if self._changes:
+            self.connection.execute(insert(changes), self._changes)
+        if self.counts:
+            self.connection.execute(
+                insert(operations).values(
+                    id=self.id,
+                    command=self.command,
+                    actor=self.actor,
+                    source=self.source,
+                    started_at=self.started_at,
+                    finished_at=finished_at,
+                    outcome=self.outcome,
+                    counts=self.counts,
+                )
+            )
+
+
+class Database:
+    """One database: opens transactions for reading and for writing, and translates its errors."""
+
+    def __init__(self, settings: Settings, *, clock: Clock = utcnow) -> None:
+        self.settings = settings
+        self.url = settings.database_url
+        self.description = describe_database(self.url)
+        self.is_sqlite = self.url.startswith("sqlite:")
+        self._clock = clock
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; made at first use, without connecting."""
+        if self._engine is None:
+            self._engine = _sqlite_engine(self) if self.is_sqlite else _postgresql_engine(self)
+        return self._engine
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A read-only transaction on a schema that is checked to be the current one."""
+        with self.errors(), self.connect() as connection:
+            self._open(connection, write=False)
+            yield connection
+
+    @contextlib.contextmanager
+    def operation(self, command: str, actor: str, *, source: str = "cli") -> Iterator[Operation]:
+        """A transaction that changes something; it commits when the block ends without an error.
+
+        Raises Unavailable when the schema is missing or another than this program's, when the
+        database fails, and when the connection is lost during the commit, in which case the
+        outcome is unknown and the message says how to look.
+        """
+        with self.errors(), self.connect() as connection:
+            operation_id = self._open(connection, write=True)
+            op = Operation(connection, operation_id, command, actor, source, self._clock())
+            yield op
+            op.finish(self._clock())
+            self._commit(op)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection without any set-up of the transaction; rolled back when it is left."""
+        with self.engine.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Translate the errors of the driver that the block raises into ours."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            translated = translate(error, self.description)
+            if isinstance(translated, SchemaMissing):
+                translated = self._schema_error()
+            if translated is error:
+                raise
+            raise translated from error
+
+    def _open(self, connection: Connection, *, write: bool) -> int:
+        if self.is_sqlite:
+            return self._open_sqlite(connection, write=write)
+        parameters = self.transaction_settings()
+        if not write:
+            parameters["transaction_read_only"] = "on"
+        prefix = quoted_schema(self.settings.db_schema)
+        columns = [f"set_config('{name}', :{name}, true)" for name in parameters]
+        columns.append(f"(SELECT version_num FROM {prefix}alembic_version) AS revision")
+        if write:
+            columns.append(f"nextval('{prefix}operations_id_seq') AS operation_id")
+        row = connection.execute(text(f"SELECT {', '.join(columns)}"), parameters).one()
+        self._require_head(row.revision)
+        return row.operation_id if write else 0
+
+    def _open_sqlite(self, connection: Connection, *, write: bool) -> int:
+        if not write:
+            connection.exec_driver_sql("BEGIN")
+            revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            self._require_head(revision)
+            return 0
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        row = connection.execute(
+            text(
+                "SELECT (SELECT version_num FROM alembic_version) AS revision,"
+                " (SELECT coalesce(max(id), 0) + 1 FROM operations) AS operation_id"
+            )
+        ).one()
+        self._require_head(row.revision)
+        return int(row.operation_id)
+
+    def transaction_settings(self) -> dict[str, str]:
+        """The PostgreSQL settings of every transaction, by their names."""
+        parameters = {
+            "statement_timeout": f"{self.settings.statement_timeout * 1000:.0f}",
+            "lock_timeout": f"{self.settings.lock_timeout * 1000:.0f}",
+        }
+        if self.settings.db_schema:
+            parameters["search_path"] = quoted(self.settings.db_schema)
+        return parameters
+
+    def _require_head(self, revision: str | None) -> None:
+        if revision != HEAD_REVISION:
+            raise stale_schema(self.description, revision)
+
+    def _schema_error(self) -> Unavailable:
+        with self.connect() as connection:
+            return stale_schema(self.description, current_revision(self, connection))
+
+    def _commit(self, op: Operation) -> None:
+        try:
+            op.connection.commit()
+        except SQLAlchemyError as error:
+            if not lost_connection(error):
+                raise
+            raise Unavailable(
+                f'the connection to "{self.description}" was lost during the commit: '
+                "it is unknown whether the change was stored",
+                hint=f"look for it with: usermgr operation show {op.id}",
+            ) from error
+
+
+def current_revision(database: Database, connection: Connection) -> str | None:
+    """The revision stamped in the database, None without one. Works on any database."""
+    if database.is_sqlite:
+        found = connection.execute(
+            text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
+        ).scalar()
+    else:
+        name = quoted_schema(database.settings.db_schema) + "alembic_version"
+        found = connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar()
+    if not found:
+        return None
+    prefix = "" if database.is_sqlite else quoted_schema(database.settings.db_schema)
+    return connection.execute(text(f"SELECT version_num FROM {prefix}alembic_version")).scalar()
+
+
+def stale_schema(description: str, revision: str | None) -> Unavailable:
+    """The error of a database whose schema is not this program's, naming both revisions."""
+    if revision is None:
+        return Unavailable(
+            f'the database "{description}" has no usermgr schema (revision none, '
+            f"this program needs {HEAD_REVISION})",
+            hint="create it with: usermgr schema init",
+        )
+    if revision > HEAD_REVISION:
+        return Unavailable(
+            f'the schema of "{description}" is at revision {revision}, newer than this program '
+            f"({HEAD_REVISION})",
+            hint="install the newer release of usermgr that made it",
+        )
+    return Unavailable(
+        f'the schema of "{description}" is at revision {revision}, this program needs '
+        f"{HEAD_REVISION}",
+        hint="bring it up with: usermgr schema upgrade",
+    )
+
+
+def quoted(identifier: str) -> str:
+    """The identifier in double quotes, safe inside any PostgreSQL statement."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def quoted_schema(schema: str | None) -> str:
+    """The prefix that puts a name into the schema; empty when the search path decides."""
+    return f"{quoted(schema)}." if schema else ""
+
+
+def _postgresql_engine(database: Database) -> Engine:
+    settings = database.settings
+    arguments: dict[str, Any] = {
+        "application_name": "usermgr",
+        "client_encoding": "utf8",
+        "connect_timeout": max(2, round(settings.connect_timeout)),
+        # A network that falls silent is noticed by the kernel within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 30_000,
+    }
+    arguments |= settings.libpq
+    in_url = _connection_keywords(database.url)
+    arguments = {key: value for key, value in arguments.items() if key not in in_url}
+    return create_engine(
+        database.url, poolclass=NullPool, connect_args=arguments, use_native_hstore=False
+    )
+
+
+def _connection_keywords(url: str) -> set[str]:
+    parsed = make_url(url)
+    parts = {
+        "user": parsed.username,
+        "password": parsed.password,
+        "host": parsed.host,
+        "port": parsed.port,
+        "dbname": parsed.database,
+    }
+    return {key for key, value in parts.items() if value} | set(parsed.query)
+
+
+def _sqlite_engine(database: Database) -> Engine:
+    timeout = database.settings.lock_timeout
+    engine = create_engine(database.url, poolclass=NullPool, connect_args={"timeout": timeout})
+
+    @event.listens_for(engine, "do_connect")
+    def refuse_to_create(*_: object) -> None:
+        """SQLite would create a missing file: a typing error in a path must not do that."""
+        if not sqlite_path(database.url).exists():
+            raise stale_schema(database.description, None)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own transaction control is off: BEGIN is ours.
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.create_function("usermgr_lower", 1, _lower, deterministic=True)
+
+    return engine
+
+
+def _lower(value: str | None) -> str | None:
+    return None if value is None else value.lower()

@@ -1,0 +1,172 @@
+"""Driver errors -> our errors. Driver texts can hold personal data (DETAIL): none is passed on."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+
+from usermgr.errors import InvalidInput, Unavailable, UserMgrError
+from usermgr.names import visible
+
+
+class Constraint(NamedTuple):
+    """A constraint as PostgreSQL names it and as SQLite's message describes it."""
+
+    name: str
+    sqlite: str
+
+
+EMAIL_UNIQUE = Constraint("users_email_un", "UNIQUE constraint failed: users.email")
+ROLE_UNIQUE = Constraint("roles_description_un", "index 'roles_description_un'")
+CLAIM_UNIQUE = Constraint("claims_description_un", "index 'claims_description_un'")
+GRANT_UNIQUE = Constraint("user_claims_pk", "UNIQUE constraint failed: user_claims.")
+USER_ROLE = Constraint("users_fk", "FOREIGN KEY constraint failed")
+GRANT_USER = Constraint("user_claims_fk", "FOREIGN KEY constraint failed")
+GRANT_CLAIM = Constraint("user_claims_fk_1", "FOREIGN KEY constraint failed")
+
+
+@contextlib.contextmanager
+def violation(constraint: Constraint, error: Callable[[], UserMgrError]) -> Iterator[None]:
+    """Raise ``error()`` where the block violates the constraint.
+
+    Wrap one statement: SQLite's message for foreign keys does not say which one failed.
+    """
+    try:
+        yield
+    except IntegrityError as raised:
+        if not violates(raised, constraint):
+            raise
+        raise error() from raised
+
+
+def violates(error: IntegrityError, constraint: Constraint) -> bool:
+    """Whether the error is a violation of this constraint."""
+    diagnostics = getattr(error.orig, "diag", None)
+    if diagnostics is not None:
+        return bool(diagnostics.constraint_name == constraint.name)
+    return constraint.sqlite in str(error.orig)
+
+
+class SchemaMissing(Exception):
+    """A table, column or sequence that this program needs is not there."""
+
+
+_BY_PGCODE = {
+    "57014": ("a statement took longer than allowed", "raise USERMGR_STATEMENT_TIMEOUT"),
+    "55P03": (
+        "the database is locked by another command",
+        "try again, or raise USERMGR_LOCK_TIMEOUT",
+    ),
+    "40P01": ("another command wanted the same rows (deadlock)", "try again"),
+    "40001": ("another command changed the same rows", "try again"),
+    "53100": ("the database server's disk is full", "free space on the server"),
+    "53200": ("the database server is out of memory", "try again later"),
+    "53300": (
+        "the database server has no connection left",
+        "try again later, or raise max_connections",
+    ),
+    "57P03": ("the database server is starting up or shutting down", "try again in a moment"),
+    "25006": (
+        "the database is read-only (a standby, or default_transaction_read_only)",
+        "connect to the primary server",
+    ),
+}
+_SQLITE = (
+    (
+        "database is locked",
+        "the database is locked by another command",
+        "try again, or raise USERMGR_LOCK_TIMEOUT",
+    ),
+    ("database table is locked", "the database is locked by another command", "try again"),
+    ("database or disk is full", "the disk is full", "free space where the database file lies"),
+    ("disk I/O error", "the database file cannot be read or written (disk error)", None),
+    (
+        "unable to open database file",
+        "the database file cannot be opened",
+        "check that its folder exists and is writable",
+    ),
+    (
+        "readonly database",
+        "the database file is read-only",
+        "check the permissions of the file and of its folder",
+    ),
+    (
+        "file is not a database",
+        "the file is not a SQLite database",
+        "check the path in the database URL",
+    ),
+    ("malformed", "the database file is damaged", "restore it from a backup"),
+)
+
+
+def lost_connection(error: BaseException) -> bool:
+    """Whether the error means that the connection broke, not that a statement was refused."""
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def translate(error: SQLAlchemyError, database: str) -> Exception:
+    """The error that is told to the person, for an error of the driver or of SQLAlchemy.
+
+    ``database`` is the description without secrets. What is not recognised comes back as it is.
+    """
+    if not isinstance(error, DBAPIError):
+        return error
+    if type(error.orig).__module__.startswith("sqlite3"):
+        return _translate_sqlite(error, database)
+    return _translate_postgresql(error, database)
+
+
+def _translate_sqlite(error: DBAPIError, database: str) -> Exception:
+    text = str(error.orig)
+    if "no such table" in text or "no such column" in text or "has no column" in text:
+        return SchemaMissing()
+    for pattern, message, hint in _SQLITE:
+        if pattern in text:
+            return Unavailable(f'{message}: "{database}"', hint=hint)
+    return error
+
+
+def _translate_postgresql(error: DBAPIError, database: str) -> Exception:
+    code = getattr(error.orig, "pgcode", None)
+    if code in ("42P01", "42703", "3F000"):
+        return SchemaMissing()
+    if code in _BY_PGCODE:
+        message, hint = _BY_PGCODE[code]
+        return Unavailable(f'{message}: "{database}"', hint=hint)
+    if code == "42501":
+        what = _first_line(error).partition("permission denied for ")[2]
+        return Unavailable(
+            f'the database user may not use {what or "this"}: "{database}"',
+            hint="usermgr config check lists the missing privileges",
+        )
+    if error.connection_invalidated or (code or "").startswith("57P"):
+        return Unavailable(
+            f'the connection to the database was lost: "{database}"',
+            hint="nothing was changed; try again",
+        )
+    if isinstance(error, OperationalError) and code is None:
+        return _connection_failed(error, database)
+    if code in ("22P05", "22021"):
+        return InvalidInput(
+            "the database's encoding cannot store this text",
+            hint="use a database with the encoding UTF8",
+        )
+    return error
+
+
+def _connection_failed(error: DBAPIError, database: str) -> Unavailable:
+    reason = _first_line(error)
+    reason = re.sub(r"^connection to server .*? failed: ", "", reason)
+    reason = reason.removeprefix("FATAL:").strip().replace('"', "'")
+    return Unavailable(
+        f'cannot connect to "{database}": {visible(reason, 200)}',
+        hint="usermgr config show tells where the database URL comes from",
+    )
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().partition("\n")[0].rstrip(".")

@@ -1,0 +1,157 @@
+"""The tables, as SQLAlchemy Core metadata; both databases and every statement start from here.
+
+The names of the first four tables and their constraints are those of the challenge whose databases
+``schema init`` adopts; docs/architecture.md tells why there is no ORM mapping here.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    func,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+HEAD_REVISION = "0003"
+"""The revision this program works with; a test holds it to the newest file in migrations/."""
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC instant: ``timestamptz`` on PostgreSQL, naive UTC text on SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        aware: datetime = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+
+
+BigId = BigInteger().with_variant(Integer, "sqlite")
+Image = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+BinaryText = String().with_variant(String(collation="C"), "postgresql")
+"""Text compared by code point on both databases, so that both sort and page alike."""
+
+metadata = MetaData()
+
+roles = Table(
+    "roles",
+    metadata,
+    Column("id", Integer, Identity(always=True), nullable=False),
+    Column("description", String, nullable=False),
+    PrimaryKeyConstraint("id", name="roles_pk"),
+    sqlite_autoincrement=True,
+)
+Index("roles_description_un", func.lower(roles.c.description), unique=True)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("id", BigId, Identity(always=True), nullable=False),
+    Column("description", String, nullable=False),
+    Column("active", Boolean, nullable=False, server_default=true()),
+    PrimaryKeyConstraint("id", name="claims_pk"),
+    sqlite_autoincrement=True,
+)
+Index("claims_description_un", func.lower(claims.c.description), unique=True)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", BigId, Identity(always=True), nullable=False),
+    Column("name", String, nullable=False),
+    Column("email", BinaryText, nullable=False),
+    Column("password", String, nullable=False, server_default=text("'!'")),
+    Column("role_id", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False, server_default=func.now()),
+    Column("updated_at", Instant, nullable=True),
+    Column("active", Boolean, nullable=False, server_default=true()),
+    Column("version", Integer, nullable=False, server_default=text("1")),
+    Column("created_in", BigId, nullable=True),
+    PrimaryKeyConstraint("id", name="users_pk"),
+    UniqueConstraint("email", name="users_email_un"),
+    ForeignKeyConstraint(["role_id"], ["roles.id"], name="users_fk"),
+    CheckConstraint("email = lower(email)", name="users_email_lower"),
+    sqlite_autoincrement=True,
+)
+Index("users_role_id_idx", users.c.role_id)
+
+user_claims = Table(
+    "user_claims",
+    metadata,
+    Column("user_id", BigId, nullable=False),
+    Column("claim_id", BigId, nullable=False),
+    PrimaryKeyConstraint("user_id", "claim_id", name="user_claims_pk"),
+    ForeignKeyConstraint(["user_id"], ["users.id"], name="user_claims_fk"),
+    ForeignKeyConstraint(["claim_id"], ["claims.id"], name="user_claims_fk_1"),
+)
+Index("user_claims_claim_id_idx", user_claims.c.claim_id)
+
+operations = Table(
+    "operations",
+    metadata,
+    Column("id", BigId, Identity(), nullable=False),
+    Column("command", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    Column("finished_at", Instant, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("counts", Image, nullable=False),
+    PrimaryKeyConstraint("id", name="operations_pk"),
+    sqlite_autoincrement=True,
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("id", BigId, Identity(always=True), nullable=False),
+    Column("operation_id", BigId, nullable=False),
+    Column("entity", String, nullable=False),
+    Column("entity_id", BigId, nullable=False),
+    Column("name", BinaryText, nullable=False),
+    Column("action", String, nullable=False),
+    Column("before", Image, nullable=True),
+    Column("after", Image, nullable=True),
+    PrimaryKeyConstraint("id", name="changes_pk"),
+    ForeignKeyConstraint(
+        ["operation_id"],
+        ["operations.id"],
+        name="changes_fk",
+        deferrable=True,
+        initially="DEFERRED",
+    ),
+    sqlite_autoincrement=True,
+)
+Index("changes_operation_id_idx", changes.c.operation_id)
+Index("changes_entity_idx", changes.c.entity, changes.c.entity_id)
+Index("changes_name_idx", changes.c.entity, changes.c.name)

@@ -1,0 +1,77 @@
+"""The few SQL functions whose spelling differs between PostgreSQL and SQLite."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Connection, String, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+
+class fold(GenericFunction[str]):  # noqa: N801 - named like the SQL function it renders
+    """Text for comparison without regard to case: ``lower`` on both, Unicode-aware on SQLite too.
+
+    SQLite's own ``lower`` knows ASCII only; the engine registers ``usermgr_lower`` for queries.
+    """
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(fold)
+def _fold(element: fold, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"lower({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(fold, "sqlite")
+def _fold_sqlite(element: fold, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"usermgr_lower({compiler.process(element.clauses, **kw)})"
+
+
+class json_list(GenericFunction[list[Any]]):  # noqa: N801 - as above
+    """The aggregated values as one JSON array, in no particular order."""
+
+    type = JSON()
+    inherit_cache = True
+
+
+@compiles(json_list)
+def _json_list(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_agg({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_list, "sqlite")
+def _json_list_sqlite(element: json_list, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_group_array({compiler.process(element.clauses, **kw)})"
+
+
+def escape_like(text: str) -> str:
+    """The text with LIKE's wildcards escaped by a backslash."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+class by_code_point(GenericFunction[str]):  # noqa: N801 - as above
+    """Text that compares and sorts by code point, the same on both databases."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(by_code_point)
+def _by_code_point(element: by_code_point, compiler: SQLCompiler, **kw: Any) -> str:
+    return f'({compiler.process(element.clauses, **kw)} COLLATE "C")'
+
+
+@compiles(by_code_point, "sqlite")
+def _by_code_point_sqlite(element: by_code_point, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+def insert_new(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that passes over rows whose key is taken."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()

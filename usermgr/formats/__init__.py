@@ -1,0 +1,1 @@
+"""Rows in and out: the text formats, streaming."""

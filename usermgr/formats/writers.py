@@ -1,0 +1,130 @@
+"""Records out: csv, tsv, json, jsonl, yaml. Every writer streams; none looks at locale or width.
+
+A row is a dict from field to value; values are text, numbers, booleans, None, instants, lists of
+text, and plain JSON structures. What a reader of the format parses is what was stored.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+Row = Mapping[str, Any]
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON and YAML carry it: instants as RFC 3339 text, tuples as lists."""
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return value
+
+
+def instant(value: datetime) -> str:
+    """RFC 3339 in UTC with microseconds: as text, instants sort like instants."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def cell(value: Any) -> str:
+    """The value as one cell of csv, tsv and tables.
+
+    None is empty; lists are joined by ``;`` with ``\\;`` and ``\\\\`` for a ``;`` or ``\\`` inside
+    an item; structures are JSON.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return instant(value)
+    if isinstance(value, tuple | list) and all(isinstance(item, str) for item in value):
+        return ";".join(item.replace("\\", "\\\\").replace(";", "\\;") for item in value)
+    if isinstance(value, tuple | list | Mapping):
+        return json.dumps(plain(value), ensure_ascii=False)
+    return str(value)
+
+
+def write_csv(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
+    """RFC 4180 with a header, but lines end with LF, as everywhere else on a Unix pipe."""
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(fields)
+    writer.writerows([cell(row[field]) for field in fields] for row in rows)
+
+
+_TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def write_tsv(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
+    """Tab-separated with a header; tab, LF, CR and backslash are written ``\\t \\n \\r \\\\``."""
+    out.write("\t".join(fields) + "\n")
+    for row in rows:
+        out.write("\t".join(cell(row[field]).translate(_TSV_ESCAPES) for field in fields) + "\n")
+
+
+def write_json(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
+    """One array, an object a line."""
+    separator = "[\n"
+    for row in rows:
+        out.write(separator + _json_object(fields, row))
+        separator = ",\n"
+    out.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def write_jsonl(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
+    """One object a line; no rows, no output."""
+    for row in rows:
+        out.write(_json_object(fields, row) + "\n")
+
+
+def write_yaml(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
+    """One sequence of mappings."""
+    empty = True
+    for row in rows:
+        out.write(_yaml([{field: plain(row[field]) for field in fields}]))
+        empty = False
+    if empty:
+        out.write("[]\n")
+
+
+def write_one_json(out: TextIO, fields: Sequence[str], row: Row) -> None:
+    """One object, indented."""
+    chosen = {field: plain(row[field]) for field in fields}
+    out.write(json.dumps(chosen, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_one_yaml(out: TextIO, fields: Sequence[str], row: Row) -> None:
+    """One mapping."""
+    out.write(_yaml({field: plain(row[field]) for field in fields}))
+
+
+def _json_object(fields: Sequence[str], row: Row) -> str:
+    return json.dumps({field: plain(row[field]) for field in fields}, ensure_ascii=False)
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=2**31)
+    return text
+
+
+MANY: Mapping[str, Callable[[TextIO, Sequence[str], Iterable[Row]], None]] = {
+    "csv": write_csv,
+    "tsv": write_tsv,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "yaml": write_yaml,
+}
+ONE: Mapping[str, Callable[[TextIO, Sequence[str], Row], None]] = {
+    "csv": lambda out, fields, row: write_csv(out, fields, [row]),
+    "tsv": lambda out, fields, row: write_tsv(out, fields, [row]),
+    "json": write_one_json,
+    "jsonl": lambda out, fields, row: write_jsonl(out, fields, [row]),
+    "yaml": write_one_yaml,
+}

@@ -1,0 +1,90 @@
+"""Passwords: generate, check, hash, verify, and the marker for "no usable password".
+
+Hashes are argon2id with the parameters of the OWASP Password Storage Cheat Sheet (m=19456 KiB,
+t=2, p=1). Passwords are NFC-normalised before hashing (NIST SP 800-63B-4, section 3.1.1.2), so that
+one password typed on two keyboards stays one password; nothing is ever cut off.
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+from usermgr.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+UNUSABLE: Final = "!"
+"""The stored marker of a user who has no usable password; no hash format starts with it."""
+
+MAX_LENGTH: Final = 1024
+GENERATED_LENGTH: Final = 24
+
+ALPHABET: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+"""Letters and digits without those that look alike (0 O 1 l I o): 24 of them carry 139 bits."""
+
+
+def generate_password() -> str:
+    """A random password of 24 characters from the unambiguous alphabet."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(GENERATED_LENGTH))
+
+
+def check_password(password: str, *, min_length: int) -> str:
+    """The password in NFC, or InvalidInput; the message never contains the password."""
+    try:
+        password.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInput("the password is not UTF-8 text") from error
+    password = unicodedata.normalize("NFC", password)
+    if "\x00" in password:
+        raise InvalidInput("the password contains a NUL character")
+    if len(password) < min_length:
+        raise InvalidInput(
+            f"the password has {len(password)} characters, {min_length} are required",
+            hint="use a longer passphrase, or leave the password options out to have one generated",
+        )
+    if len(password) > MAX_LENGTH:
+        raise InvalidInput(
+            f"the password has {len(password)} characters, at most {MAX_LENGTH} are allowed"
+        )
+    return password
+
+
+def hash_password(password: str) -> str:
+    """An argon2id hash of the password, as a PHC string."""
+    return _hasher().hash(unicodedata.normalize("NFC", password))
+
+
+def verify_password(stored: str, password: str) -> bool:
+    """Whether the password is the one that was stored.
+
+    A stored value without a usable password never matches, and takes as long as one that has.
+    """
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    text = unicodedata.normalize("NFC", password)
+    if not is_recognised(stored):
+        _hasher().hash(text)
+        return False
+    try:
+        return _hasher().verify(stored, text)
+    except (VerificationError, InvalidHashError):
+        return False
+
+
+def is_usable(stored: str) -> bool:
+    """Whether the stored value is more than the unusable marker."""
+    return not stored.startswith(UNUSABLE)
+
+
+def is_recognised(stored: str) -> bool:
+    """Whether the stored value is a hash in a format that this program verifies."""
+    return stored.startswith(("$argon2id$", "$argon2i$", "$argon2d$"))
+
+
+def _hasher() -> PasswordHasher:
+    from argon2 import PasswordHasher
+
+    return PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)

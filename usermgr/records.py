@@ -1,0 +1,226 @@
+"""Frozen records that cross the layers. Records that are shown have no password field."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Literal
+
+
+class Unset(enum.Enum):
+    """The type of UNSET, which means "leave alone" where None would mean "clear"."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+
+UserSort = Literal["id", "email", "name", "created_at"]
+USER_SORTS: tuple[UserSort, ...] = ("id", "email", "name", "created_at")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role; ``users`` is the number of users that hold it."""
+
+    id: int
+    description: str
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim; ``users`` is the number of users it is granted to."""
+
+    id: int
+    description: str
+    active: bool
+    users: int
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user as it is shown everywhere; ``claims`` is sorted by name, inactive claims included."""
+
+    id: int
+    name: str
+    email: str
+    role_id: int
+    role: str
+    claims: tuple[str, ...]
+    active: bool
+    has_password: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """What a user is created from. ``role`` and ``claims`` are names or ids.
+
+    ``password_hash`` is a hash in a recognised format, or None for "no usable password".
+    """
+
+    name: str
+    email: str
+    role: str
+    claims: tuple[str, ...] = ()
+    active: bool = True
+    password_hash: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UserChanges:
+    """The changes of one update; what is UNSET stays as it is."""
+
+    name: str | Unset = UNSET
+    email: str | Unset = UNSET
+    role: str | Unset = UNSET
+    active: bool | Unset = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """A password that was verified: whose it is."""
+
+    id: int
+    email: str
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UserFilter:
+    """Which users a list or a bulk verb means; the conditions add up (AND).
+
+    ``claims``: the user holds every one of them. ``search``: text contained in name or e-mail,
+    without regard to case.
+    """
+
+    role: str | None = None
+    claims: tuple[str, ...] = ()
+    active: bool | None = None
+    search: str | None = None
+    created_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage:
+    """One page of a list: ``total`` counts all that match, ``next_cursor`` is None at the end."""
+
+    users: tuple[User, ...]
+    total: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationRecord:
+    """One command or request that changed something."""
+
+    id: int
+    command: str
+    actor: str
+    source: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed thing: its image before and after, without secrets.
+
+    ``changed`` tells the difference in words; ``id`` is 0 for a creation that is told from the
+    operation, because many users were created at once.
+    """
+
+    id: int
+    operation_id: int
+    at: datetime
+    actor: str
+    command: str
+    entity: str
+    entity_id: int
+    name: str
+    action: str
+    changed: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class OperationDetail:
+    """An operation with its changes, in the order they were made."""
+
+    id: int
+    command: str
+    actor: str
+    source: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: str
+    counts: dict[str, int]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedReport:
+    """What ``seed`` did: rows added and rows that were there before."""
+
+    users_created: int
+    users_existing: int
+    roles_created: int
+    claims_created: int
+    grants_created: int
+    operation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaReport:
+    """What a schema command found and did. Revisions are None for "no schema"."""
+
+    database: str
+    outcome: str
+    revision_before: str | None
+    revision: str | None
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaStatus:
+    """Where a database's schema stands against this program's."""
+
+    database: str
+    state: str
+    revision: str | None
+    head: str
+    pending: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting as it stands: passwords are masked."""
+
+    setting: str
+    value: str | None
+    source: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One thing that ``config check`` looked at, and what to do when it is not ok."""
+
+    check: str
+    ok: bool
+    found: str
+    advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One difference between a database and this program's tables."""
+
+    difference: str

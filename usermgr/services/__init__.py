@@ -1,0 +1,1 @@
+"""The services: what the command line and the HTTP API both call."""

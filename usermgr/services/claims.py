@@ -1,0 +1,51 @@
+"""Claims: what users are granted; a user holds any number of them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from usermgr.db.engine import Operation
+from usermgr.db.errors import CLAIM_UNIQUE, GRANT_CLAIM
+from usermgr.db.models import claims, user_claims
+from usermgr.records import UNSET, Claim, Unset
+from usermgr.services.labels import Labels
+
+_CLAIMS = Labels(
+    noun="claim",
+    table=claims,
+    holders=user_claims.c.claim_id == claims.c.id,
+    unique=CLAIM_UNIQUE,
+    used=GRANT_CLAIM,
+    build=lambda row: Claim(row.id, row.description, row.active, row.users),
+)
+
+
+def create_claim(op: Operation, name: str, *, if_not_exists: bool = False) -> tuple[Claim, bool]:
+    """The claim and whether it was made now. Raises Conflict when the name is taken."""
+    return _CLAIMS.create(op, name, if_not_exists=if_not_exists)
+
+
+def find_claim(connection: Connection, reference: str) -> Claim:
+    """The claim that the name or id means. Raises NotFound."""
+    return _CLAIMS.find(connection, reference)
+
+
+def list_claims(connection: Connection) -> list[Claim]:
+    """Every claim, by id."""
+    return _CLAIMS.list(connection)
+
+
+def update_claim(
+    op: Operation, reference: str, *, name: str | Unset = UNSET, active: bool | Unset = UNSET
+) -> Claim:
+    """Rename, enable or disable a claim. Raises NotFound, and Conflict when the name is taken.
+
+    A disabled claim stays granted and listed; applications are to treat it as not granted.
+    """
+    values = {"description": name, "active": active}
+    return _CLAIMS.update(op, reference, {k: v for k, v in values.items() if v is not UNSET})
+
+
+def delete_claim(op: Operation, reference: str) -> Claim:
+    """Delete a claim. Raises NotFound, and Conflict with the number of users that hold it."""
+    return _CLAIMS.delete(op, reference)

@@ -1,0 +1,143 @@
+"""What changed, when, by whom and from which command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select, union
+
+from usermgr.db.models import changes, operations, users
+from usermgr.emails import lenient_email
+from usermgr.errors import NotFound
+from usermgr.formats.writers import cell
+from usermgr.names import parse_id, require_text, visible
+from usermgr.records import Change, OperationDetail, OperationRecord
+from usermgr.services.references import no_such_user
+
+
+def list_operations(
+    connection: Connection, *, limit: int, before: int | None = None
+) -> tuple[list[OperationRecord], int]:
+    """The newest operations first, older than the id ``before``, and how many there are in all."""
+    statement = select(*operations.c).order_by(operations.c.id.desc()).limit(limit)
+    if before is not None:
+        statement = statement.where(operations.c.id < before)
+    found = [OperationRecord(**row._mapping) for row in connection.execute(statement)]
+    if before is None and len(found) < limit:
+        return found, len(found)
+    return found, connection.execute(select(func.count()).select_from(operations)).scalar_one()
+
+
+def find_operation(connection: Connection, reference: str) -> OperationDetail:
+    """One operation with its changes in the order they were made. Raises NotFound."""
+    number = parse_id(reference.strip())
+    row = None
+    if number is not None:
+        row = connection.execute(select(*operations.c).where(operations.c.id == number)).first()
+    if row is None:
+        raise NotFound(
+            f'no operation "{visible(reference)}"', hint="usermgr operation list shows the newest"
+        )
+    made = connection.execute(
+        _changes().where(changes.c.operation_id == number).order_by(changes.c.id)
+    )
+    return OperationDetail(**row._mapping, changes=tuple(_change(change) for change in made))
+
+
+def user_history(connection: Connection, reference: str) -> list[Change]:
+    """Every change of a user, oldest first; deleted users are found by id or former e-mail.
+
+    A user that was created with many others at once has no change of its own for that; the
+    creation is then told from the operation, without images. Raises NotFound.
+    """
+    ids = _user_ids(connection, reference)
+    made = connection.execute(
+        _changes()
+        .where(changes.c.entity == "user", changes.c.entity_id.in_(ids))
+        .order_by(changes.c.id)
+    )
+    history = [_change(row) for row in made]
+    if not any(change.action == "create" for change in history):
+        history = [*_creation(connection, ids), *history]
+    if not history and not _exists(connection, ids):
+        raise no_such_user(reference)
+    return history
+
+
+def _user_ids(connection: Connection, reference: str) -> list[int]:
+    number = parse_id(reference.strip())
+    if number is not None:
+        return [number]
+    email = lenient_email(require_text(reference, "user"))
+    current = select(users.c.id).where(users.c.email == email)
+    former = select(changes.c.entity_id).where(changes.c.entity == "user", changes.c.name == email)
+    found = list(connection.execute(union(current, former)).scalars())
+    if not found:
+        raise no_such_user(reference)
+    return found
+
+
+def _exists(connection: Connection, ids: list[int]) -> bool:
+    return connection.execute(select(users.c.id).where(users.c.id.in_(ids))).first() is not None
+
+
+def _changes() -> Select[Any]:
+    return select(
+        changes.c.id,
+        changes.c.operation_id,
+        operations.c.started_at.label("at"),
+        operations.c.actor,
+        operations.c.command,
+        changes.c.entity,
+        changes.c.entity_id,
+        changes.c.name,
+        changes.c.action,
+        changes.c.before,
+        changes.c.after,
+    ).join(operations, operations.c.id == changes.c.operation_id)
+
+
+def _change(row: Row[Any]) -> Change:
+    return Change(**row._mapping, changed=_difference(row.before, row.after))
+
+
+def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+    """What differs between the images, in words; the bookkeeping columns are left out."""
+    if before is None or after is None:
+        return ""
+    told = []
+    for key, new in after.items():
+        old = before.get(key)
+        if old == new or key in ("version", "updated_at", "role_id"):
+            continue
+        if isinstance(old, list) and isinstance(new, list):
+            told += [f"+{item}" for item in new if item not in old]
+            told += [f"-{item}" for item in old if item not in new]
+        else:
+            told.append(f"{key}: {cell(old)} -> {cell(new)}")
+    return ", ".join(told)
+
+
+def _creation(connection: Connection, ids: list[int]) -> list[Change]:
+    created = connection.execute(
+        select(users.c.id, users.c.email, *operations.c)
+        .join(operations, operations.c.id == users.c.created_in)
+        .where(users.c.id.in_(ids))
+    )
+    return [
+        Change(
+            id=0,
+            operation_id=row[2],
+            at=row.started_at,
+            actor=row.actor,
+            command=row.command,
+            entity="user",
+            entity_id=row[0],
+            name=row.email,
+            action="create",
+            changed="",
+            before=None,
+            after=None,
+        )
+        for row in created
+    ]

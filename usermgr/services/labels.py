@@ -1,0 +1,148 @@
+"""What roles and claims have in common: named things that users hold.
+
+``Labels`` is used through the functions of ``roles`` and ``claims``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, insert, select
+from sqlalchemy import update as update_rows
+from sqlalchemy.exc import IntegrityError
+
+from usermgr.db.engine import Operation
+from usermgr.db.errors import Constraint, violates, violation
+from usermgr.db.sql import fold
+from usermgr.errors import Conflict
+from usermgr.names import canonical_label
+from usermgr.records import Claim, Role
+from usermgr.services.references import label_condition, no_such
+
+L = TypeVar("L", Role, Claim)
+
+
+@dataclass(frozen=True)
+class Labels(Generic[L]):
+    """Operations on one of the two tables.
+
+    ``holders`` matches the rows that use a label; ``unique`` and ``used`` are the constraints that
+    hold names unique and labels in place; ``build`` makes the record from a row.
+    """
+
+    noun: str
+    table: Table
+    holders: ColumnElement[bool]
+    unique: Constraint
+    used: Constraint
+    build: Callable[[Row[Any]], L]
+
+    def create(self, op: Operation, name: str, *, if_not_exists: bool = False) -> tuple[L, bool]:
+        """The label and whether it was made now. Raises Conflict when the name is taken."""
+        name = canonical_label(name, f"{self.noun} name")
+        try:
+            with op.connection.begin_nested():
+                label_id = self._insert(op.connection, name)
+        except Conflict:
+            if not if_not_exists:
+                raise
+            return self.find(op.connection, name), False
+        label = self.find(op.connection, str(label_id))
+        op.record(self.noun, label_id, name, "create", after=image(label))
+        return label, True
+
+    def find(self, connection: Connection, reference: str) -> L:
+        """The label that the name or id means. Raises NotFound."""
+        row = connection.execute(
+            self._select().where(label_condition(self.table, reference))
+        ).first()
+        if row is None:
+            raise no_such(self.table, reference)
+        return self.build(row)
+
+    def list(self, connection: Connection) -> list[L]:
+        """Every label, by id."""
+        rows = connection.execute(self._select().order_by(self.table.c.id))
+        return [self.build(row) for row in rows]
+
+    def update(self, op: Operation, reference: str, values: dict[str, Any]) -> L:
+        """Set columns of a label. Raises NotFound, and Conflict when a new name is taken."""
+        if "description" in values:
+            name = canonical_label(values["description"], f"{self.noun} name")
+            values = {**values, "description": name}
+        before = self._lock(op.connection, reference)
+        if all(getattr(before, key) == value for key, value in values.items()):
+            return before
+        with violation(self.unique, lambda: self._taken(values["description"])):
+            op.connection.execute(
+                update_rows(self.table).where(self.table.c.id == before.id).values(values)
+            )
+        self._require_unique(op.connection, values.get("description", before.description))
+        after = self.find(op.connection, str(before.id))
+        op.record(
+            self.noun,
+            after.id,
+            after.description,
+            "update",
+            before=image(before),
+            after=image(after),
+        )
+        return after
+
+    def delete(self, op: Operation, reference: str) -> L:
+        """Delete a label. Raises NotFound, and Conflict with the number of holders if any."""
+        label = self._lock(op.connection, reference)
+        try:
+            with op.connection.begin_nested():
+                op.connection.execute(delete(self.table).where(self.table.c.id == label.id))
+        except IntegrityError as error:
+            if not violates(error, self.used):
+                raise
+            raise self._in_use(self.find(op.connection, str(label.id))) from error
+        op.record(self.noun, label.id, label.description, "delete", before=image(label))
+        return label
+
+    def _select(self) -> Select[Any]:
+        held = select(func.count()).where(self.holders).scalar_subquery()
+        return select(*self.table.c, held.label("users"))
+
+    def _insert(self, connection: Connection, name: str) -> int:
+        with violation(self.unique, lambda: self._taken(name)):
+            label_id: int = connection.execute(
+                insert(self.table).values(description=name).returning(self.table.c.id)
+            ).scalar_one()
+        self._require_unique(connection, name)
+        return label_id
+
+    def _require_unique(self, connection: Connection, name: str) -> None:
+        """SQLite's index folds ASCII letters only; its write lock makes this check sufficient."""
+        same = select(func.count()).where(fold(self.table.c.description) == fold(name))
+        if connection.execute(same).scalar_one() > 1:
+            raise self._taken(name)
+
+    def _lock(self, connection: Connection, reference: str) -> L:
+        condition = label_condition(self.table, reference)
+        connection.execute(select(self.table.c.id).where(condition).with_for_update())
+        return self.find(connection, reference)
+
+    def _taken(self, name: str) -> Conflict:
+        return Conflict(
+            f'the {self.noun} "{name}" exists already',
+            hint=f'look at it with: usermgr {self.noun} show "{name}"; '
+            "to create only what is missing, pass --if-not-exists",
+        )
+
+    def _in_use(self, label: L) -> Conflict:
+        users = "user" if label.users == 1 else "users"
+        return Conflict(
+            f'the {self.noun} "{label.description}" is in use by {label.users} {users}',
+            hint=f'find them with: usermgr user list --{self.noun} "{label.description}"',
+            details={"users": label.users},
+        )
+
+
+def image(label: Role | Claim) -> dict[str, Any]:
+    """The label as the history keeps it."""
+    return {key: value for key, value in asdict(label).items() if key != "users"}

@@ -1,0 +1,182 @@
+"""Finding and listing users: one statement a page, in a fixed order, paged by key."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
+
+from usermgr.db.models import Instant, claims, roles, user_claims, users
+from usermgr.db.sql import by_code_point, escape_like, fold, json_list
+from usermgr.errors import InvalidInput
+from usermgr.names import require_text, visible
+from usermgr.passwords import UNUSABLE
+from usermgr.records import User, UserFilter, UserPage, UserSort
+from usermgr.services.references import no_such_user, resolve_claims, resolve_role, user_condition
+
+_SORT_KEYS: dict[UserSort, ColumnElement[Any]] = {
+    "id": users.c.id,
+    "email": users.c.email,
+    "name": by_code_point(users.c.name),
+    "created_at": users.c.created_at,
+}
+BATCH = 2_000
+
+
+def find_user(connection: Connection, reference: str) -> User:
+    """The user that the id or e-mail means, with role and claims. Raises NotFound."""
+    row = connection.execute(_select().where(user_condition(reference))).first()
+    if row is None:
+        raise no_such_user(reference)
+    return _user(row)
+
+
+def list_users(
+    connection: Connection,
+    wanted: UserFilter,
+    *,
+    sort: UserSort = "id",
+    descending: bool = False,
+    limit: int = 100,
+    after: str | None = None,
+) -> UserPage:
+    """One page of the users that match, and how many match in all.
+
+    ``after`` is the ``next_cursor`` of the page before, of a list with the same order. Raises
+    InvalidInput for another cursor, NotFound for a role or claim that does not exist.
+    """
+    conditions = _conditions(connection, wanted)
+    statement = _ordered(_select().where(*conditions), sort, descending)
+    if after is not None:
+        statement = statement.where(_behind(after, sort, descending))
+    rows = connection.execute(statement.limit(limit + 1)).all()
+    page = tuple(_user(row) for row in rows[:limit])
+    cut = len(rows) > limit
+    total = len(page)
+    if cut or after is not None:
+        matching = select(func.count()).select_from(users).where(*conditions)
+        total = connection.execute(matching).scalar_one()
+    return UserPage(page, total, _cursor(page[-1], sort) if cut else None)
+
+
+def iterate_users(
+    connection: Connection, wanted: UserFilter, *, sort: UserSort = "id", descending: bool = False
+) -> Iterator[User]:
+    """Every user that matches, streamed: memory does not grow with their number."""
+    statement = _ordered(
+        _select().where(*_conditions(connection, wanted)), sort, descending
+    ).execution_options(yield_per=BATCH)
+    for row in connection.execute(statement):
+        yield _user(row)
+
+
+def _select() -> Select[Any]:
+    held = (
+        select(json_list(claims.c.description))
+        .join(user_claims, user_claims.c.claim_id == claims.c.id)
+        .where(user_claims.c.user_id == users.c.id)
+        .scalar_subquery()
+    )
+    return select(
+        users.c.id,
+        users.c.name,
+        users.c.email,
+        users.c.role_id,
+        roles.c.description.label("role"),
+        held.label("claims"),
+        users.c.active,
+        (func.substr(users.c.password, 1, 1) != UNUSABLE).label("has_password"),
+        users.c.version,
+        users.c.created_at,
+        users.c.updated_at,
+    ).join(roles, roles.c.id == users.c.role_id)
+
+
+def _user(row: Row[Any]) -> User:
+    return User(**{**row._mapping, "claims": tuple(sorted(row.claims or ()))})
+
+
+def _conditions(connection: Connection, wanted: UserFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.role is not None:
+        conditions.append(users.c.role_id == resolve_role(connection, wanted.role).id)
+    if wanted.claims:
+        conditions += [
+            select(literal(1))
+            .where(user_claims.c.user_id == users.c.id, user_claims.c.claim_id == claim.id)
+            .exists()
+            for claim in resolve_claims(connection, wanted.claims)
+        ]
+    if wanted.active is not None:
+        conditions.append(users.c.active.is_(wanted.active))
+    if wanted.search is not None:
+        conditions.append(_contains(wanted.search))
+    if wanted.created_since is not None:
+        conditions.append(users.c.created_at >= wanted.created_since)
+    return conditions
+
+
+def _contains(search: str) -> ColumnElement[bool]:
+    text = require_text(search, "search text").lower()
+    pattern = f"%{escape_like(text)}%"
+    return or_(
+        fold(users.c.name).like(pattern, escape="\\"), users.c.email.like(pattern, escape="\\")
+    )
+
+
+def _ordered(statement: Select[Any], sort: UserSort, descending: bool) -> Select[Any]:
+    keys = [_SORT_KEYS[sort]] if sort == "id" else [_SORT_KEYS[sort], users.c.id]
+    return statement.order_by(*(key.desc() if descending else key for key in keys))
+
+
+def _cursor(user: User, sort: UserSort) -> str:
+    value = getattr(user, sort)
+    key = value.isoformat() if isinstance(value, datetime) else value
+    text = json.dumps([sort, key, user.id], ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _behind(cursor: str, sort: UserSort, descending: bool) -> ColumnElement[bool]:
+    key, user_id = _read_cursor(cursor, sort)
+    column = _SORT_KEYS[sort]
+    if sort == "id":
+        return column < user_id if descending else column > user_id
+    bound = literal(key, Instant() if sort == "created_at" else None)
+    row, last = tuple_(column, users.c.id), tuple_(bound, literal(user_id))
+    return and_(row < last if descending else row > last)
+
+
+def _read_cursor(cursor: str, sort: UserSort) -> tuple[Any, int]:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        made_for, key, user_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        key = datetime.fromisoformat(key) if sort == "created_at" else key
+        if not isinstance(user_id, int) or not isinstance(key, int | str | datetime):
+            raise ValueError
+    except (ValueError, TypeError, binascii.Error) as error:
+        raise InvalidInput(
+            f'"{visible(cursor)}" is not a cursor',
+            hint="take it from the note below the page before",
+        ) from error
+    if made_for != sort:
+        raise InvalidInput(
+            f'the cursor "{visible(cursor)}" belongs to a list sorted by {visible(str(made_for))}',
+            hint=f"pass --sort {visible(str(made_for))}, or begin again without --after",
+        )
+    return key, user_id

@@ -1,0 +1,45 @@
+"""Roles: every user has exactly one."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from usermgr.db.engine import Operation
+from usermgr.db.errors import ROLE_UNIQUE, USER_ROLE
+from usermgr.db.models import roles, users
+from usermgr.records import Role
+from usermgr.services.labels import Labels
+
+_ROLES = Labels(
+    noun="role",
+    table=roles,
+    holders=users.c.role_id == roles.c.id,
+    unique=ROLE_UNIQUE,
+    used=USER_ROLE,
+    build=lambda row: Role(row.id, row.description, row.users),
+)
+
+
+def create_role(op: Operation, name: str, *, if_not_exists: bool = False) -> tuple[Role, bool]:
+    """The role and whether it was made now. Raises Conflict when the name is taken."""
+    return _ROLES.create(op, name, if_not_exists=if_not_exists)
+
+
+def find_role(connection: Connection, reference: str) -> Role:
+    """The role that the name or id means. Raises NotFound."""
+    return _ROLES.find(connection, reference)
+
+
+def list_roles(connection: Connection) -> list[Role]:
+    """Every role, by id."""
+    return _ROLES.list(connection)
+
+
+def rename_role(op: Operation, reference: str, name: str) -> Role:
+    """Give a role another name. Raises NotFound, and Conflict when the name is taken."""
+    return _ROLES.update(op, reference, {"description": name})
+
+
+def delete_role(op: Operation, reference: str) -> Role:
+    """Delete a role. Raises NotFound, and Conflict with the number of users that have it."""
+    return _ROLES.delete(op, reference)

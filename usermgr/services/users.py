@@ -1,0 +1,214 @@
+"""Users, one at a time: create, update, grant, revoke, set and verify a password, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from usermgr import passwords
+from usermgr.db.engine import Operation
+from usermgr.db.errors import EMAIL_UNIQUE, GRANT_CLAIM, USER_ROLE, violation
+from usermgr.db.models import claims, roles, user_claims, users
+from usermgr.emails import canonical_email
+from usermgr.errors import Conflict, InvalidInput, Mismatch
+from usermgr.formats.writers import plain
+from usermgr.names import canonical_name
+from usermgr.records import UNSET, NewUser, User, UserChanges, Verification
+from usermgr.services.lookup import find_user
+from usermgr.services.references import (
+    Label,
+    no_such,
+    no_such_user,
+    resolve_claims,
+    resolve_role,
+    resolve_role_and_claims,
+    user_condition,
+)
+
+
+def create_user(op: Operation, new: NewUser) -> User:
+    """Create a user. Raises Conflict when the e-mail is taken, NotFound for a role or claim."""
+    name, email = canonical_name(new.name, "user name"), canonical_email(new.email)
+    role, granted = resolve_role_and_claims(op.connection, new.role, new.claims)
+    with (
+        violation(EMAIL_UNIQUE, lambda: _email_taken(email)),
+        violation(USER_ROLE, lambda: no_such(roles, new.role)),
+    ):
+        user_id = op.connection.execute(
+            insert(users)
+            .values(
+                name=name,
+                email=email,
+                password=new.password_hash or passwords.UNUSABLE,
+                role_id=role.id,
+                active=new.active,
+                created_at=op.started_at,
+                created_in=op.id,
+            )
+            .returning(users.c.id)
+        ).scalar_one()
+    _insert_grants(op, user_id, granted)
+    user = User(
+        id=user_id,
+        name=name,
+        email=email,
+        role_id=role.id,
+        role=role.description,
+        claims=tuple(sorted(claim.description for claim in granted)),
+        active=new.active,
+        has_password=passwords.is_usable(new.password_hash or passwords.UNUSABLE),
+        version=1,
+        created_at=op.started_at,
+        updated_at=None,
+    )
+    op.record("user", user_id, email, "create", after=image(user))
+    return user
+
+
+def ensure_user(op: Operation, new: NewUser) -> tuple[User, bool]:
+    """The user with that e-mail, and whether it was created now; an existing one stays as it is."""
+    try:
+        with op.connection.begin_nested():
+            return create_user(op, new), True
+    except Conflict:
+        return find_user(op.connection, canonical_email(new.email)), False
+
+
+def update_user(op: Operation, reference: str, wanted: UserChanges) -> User:
+    """Change what is not UNSET; a change to what is there already changes nothing.
+
+    Raises NotFound for the user or the role, Conflict when the e-mail is taken.
+    """
+    values = _canonical_values(op.connection, wanted)
+    before = _lock_user(op.connection, reference)
+    values = {key: value for key, value in values.items() if getattr(before, key) != value}
+    if not values:
+        return before
+    email = values.get("email", before.email)
+    with (
+        violation(EMAIL_UNIQUE, lambda: _email_taken(email)),
+        violation(USER_ROLE, lambda: no_such(roles, str(wanted.role))),
+    ):
+        _update_row(op, before.id, values)
+    return _record_change(op, before, "update")
+
+
+def set_password(op: Operation, reference: str, password_hash: str | None) -> User:
+    """Store another password hash; None leaves the user without a usable password."""
+    before = _lock_user(op.connection, reference)
+    _update_row(op, before.id, {"password": password_hash or passwords.UNUSABLE})
+    return _record_change(op, before, "set-password")
+
+
+def verify_password(connection: Connection, reference: str, password: str) -> Verification:
+    """Check that the password is the user's. Raises NotFound and Mismatch."""
+    row = connection.execute(
+        select(users.c.id, users.c.email, users.c.password).where(user_condition(reference))
+    ).first()
+    if row is None:
+        raise no_such_user(reference)
+    if not passwords.verify_password(row.password, password):
+        raise Mismatch(f'the password of "{row.email}" does not match')
+    return Verification(row.id, row.email, verified=True)
+
+
+def grant_claims(op: Operation, reference: str, claim_references: Sequence[str]) -> User:
+    """Grant claims; those the user holds already stay. Raises NotFound."""
+    wanted = resolve_claims(op.connection, claim_references)
+    before = _lock_user(op.connection, reference)
+    missing = [claim for claim in wanted if claim.description not in before.claims]
+    if not missing:
+        return before
+    _insert_grants(op, before.id, missing)
+    _update_row(op, before.id, {})
+    return _record_change(op, before, "grant")
+
+
+def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]) -> User:
+    """Revoke claims; those the user does not hold are no error. Raises NotFound."""
+    unwanted = resolve_claims(op.connection, claim_references)
+    before = _lock_user(op.connection, reference)
+    held = [claim.id for claim in unwanted if claim.description in before.claims]
+    if not held:
+        return before
+    op.connection.execute(
+        delete(user_claims).where(
+            user_claims.c.user_id == before.id, user_claims.c.claim_id.in_(held)
+        )
+    )
+    _update_row(op, before.id, {})
+    return _record_change(op, before, "revoke")
+
+
+def delete_user(op: Operation, reference: str) -> User:
+    """Delete a user with their grants. Raises NotFound."""
+    user = _lock_user(op.connection, reference)
+    op.connection.execute(delete(user_claims).where(user_claims.c.user_id == user.id))
+    op.connection.execute(delete(users).where(users.c.id == user.id))
+    op.record("user", user.id, user.email, "delete", before=image(user))
+    return user
+
+
+def image(user: User) -> dict[str, Any]:
+    """The user as the history keeps it: the record as it is shown, ready for JSON."""
+    shown: dict[str, Any] = plain(asdict(user))
+    return shown
+
+
+def _canonical_values(connection: Connection, wanted: UserChanges) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if wanted.name is not UNSET:
+        values["name"] = canonical_name(wanted.name, "user name")
+    if wanted.email is not UNSET:
+        values["email"] = canonical_email(wanted.email)
+    if wanted.role is not UNSET:
+        values["role_id"] = resolve_role(connection, wanted.role).id
+    if wanted.active is not UNSET:
+        values["active"] = wanted.active
+    if not values:
+        raise InvalidInput("nothing to change", hint="give at least one of the options")
+    return values
+
+
+def _lock_user(connection: Connection, reference: str) -> User:
+    # The lock is a statement of its own: a statement that waited for a lock would still see the
+    # grants as they were when it began.
+    locked = select(users.c.id).where(user_condition(reference)).with_for_update()
+    user_id = connection.execute(locked).scalar()
+    if user_id is None:
+        raise no_such_user(reference)
+    return find_user(connection, str(user_id))
+
+
+def _update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
+    op.connection.execute(
+        update(users)
+        .where(users.c.id == user_id)
+        .values(**values, version=users.c.version + 1, updated_at=op.started_at)
+    )
+
+
+def _record_change(op: Operation, before: User, action: str) -> User:
+    after = find_user(op.connection, str(before.id))
+    op.record("user", after.id, after.email, action, before=image(before), after=image(after))
+    return after
+
+
+def _insert_grants(op: Operation, user_id: int, granted: Sequence[Label]) -> None:
+    if not granted:
+        return
+    with violation(GRANT_CLAIM, lambda: no_such(claims, granted[0].description)):
+        op.connection.execute(
+            insert(user_claims),
+            [{"user_id": user_id, "claim_id": claim.id} for claim in granted],
+        )
+
+
+def _email_taken(email: str) -> Conflict:
+    return Conflict(
+        f'the e-mail "{email}" is taken',
+        hint=f"look at the user with: usermgr user show {email}",
+    )
