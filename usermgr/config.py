@@ -322,6 +322,8 @@ def describe_database(url: str) -> str:
     host = parts.hostname or query.get("host") or os.environ.get("PGHOST") or "local socket"
     name = unquote(parts.path[1:]) or query.get("dbname") or os.environ.get("PGDATABASE") or ""
     port = f":{parts.port}" if parts.port else ""
+    if host.startswith("/"):
+        return f"postgresql:///{name}?host={host}"
     return f"postgresql://{host}{port}/{name}"
 
 

@@ -1,0 +1,17 @@
+"""Alembic's entry: runs the migrations on the connection that ``usermgr.db.schema`` hands over.
+
+The caller owns the transaction: everything of one run commits or disappears together.
+"""
+
+from alembic import context
+
+
+def run() -> None:
+    """Run the migrations inside the caller's transaction."""
+    connection = context.config.attributes["connection"]
+    context.configure(connection=connection, transactional_ddl=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+run()

@@ -1,0 +1,1 @@
+"""The tests: promises of the program, on SQLite and on PostgreSQL."""

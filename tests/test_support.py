@@ -1,0 +1,103 @@
+"""The tests' own ground: a real server, separate databases, nothing of the machine's settings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import select, text
+
+from tests.support.commands import Command, process_environment
+from tests.support.databases import CollectStatements, PostgresDatabases
+from usermgr.config import Settings, load_settings
+from usermgr.db.engine import Database
+from usermgr.db.models import roles
+
+_SERVER_SCRIPT = """
+import sys, time
+from tests.support.postgres import running_server
+with running_server() as server:
+    print(server.url, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_test_sees_an_empty_folder_and_no_setting(tmp_path: Path):
+    settings = load_settings()
+
+    assert Path.cwd() == tmp_path
+    assert list(tmp_path.iterdir()) == []
+    assert settings == Settings(sources=settings.sources)
+
+
+def test_a_database_has_the_schema_and_no_rows(database: Database):
+    with database.read() as connection:
+        assert connection.execute(select(roles)).all() == []
+
+
+def test_statements_are_collected_inside_the_block_only(
+    database: Database, statements: CollectStatements
+):
+    with statements(database) as sent, database.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    with database.connect() as connection:
+        connection.execute(text("SELECT 2"))
+
+    assert sent == ["SELECT 1"]
+
+
+def test_a_command_runs_inside_the_process_and_as_a_process(cli: Command, cli_process: Command):
+    assert cli("--version") == cli_process("--version")
+
+
+def test_postgresql_folds_the_case_of_all_letters(postgresql_url: str):
+    connection = psycopg2.connect(postgresql_url)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT lower('ÄÉŁ'), current_setting('server_encoding')")
+        assert cursor.fetchone() == ("äéł", "UTF8")
+    connection.close()
+
+
+def test_databases_are_dropped_although_somebody_is_connected(
+    postgresql_databases: PostgresDatabases,
+):
+    name = postgresql_databases.create()
+    connection = psycopg2.connect(postgresql_databases.server.database(name))
+    postgresql_databases.drop(name)
+
+    with pytest.raises(psycopg2.OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    connection.close()
+
+
+def test_the_server_ends_with_the_tests_that_are_killed():
+    tests = subprocess.Popen(
+        [sys.executable, "-c", _SERVER_SCRIPT],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=process_environment(),
+    )
+    with tests:
+        assert tests.stdout is not None
+        url = tests.stdout.readline().strip()
+        psycopg2.connect(url).close()
+        os.kill(tests.pid, signal.SIGKILL)
+
+    assert _is_refused(url, seconds=20)
+
+
+def _is_refused(url: str, *, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            psycopg2.connect(url).close()
+        except psycopg2.OperationalError:
+            return True
+        time.sleep(0.1)
+    return False

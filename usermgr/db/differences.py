@@ -1,0 +1,108 @@
+"""Differences between a database and the models, in words.
+
+Alembic compares tables, columns, indexes, unique constraints and foreign keys; what it leaves out
+is compared here: primary keys, checks, collations, indexes over expressions on SQLite, triggers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from sqlalchemy import CheckConstraint, Connection, Table, TypeDecorator, inspect, text
+from sqlalchemy.engine import Inspector
+
+from usermgr.db.models import metadata
+
+TRIGGERS: Final = {
+    "postgresql": ("operations_append_only", "changes_append_only"),
+    "sqlite": tuple(
+        f"{table}_no_{event}"
+        for table in ("operations", "changes")
+        for event in ("update", "delete", "replace")
+    ),
+}
+_ENABLED_TRIGGERS: Final = {
+    "postgresql": """
+        SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')
+        AND tgrelid IN (to_regclass('operations'), to_regclass('changes'))
+    """,
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
+}
+_WORDS: Final = {
+    "add_table": "there is no table {0.name}",
+    "add_column": "there is no column {1}.{2.name}",
+    "remove_column": "there is a column {1}.{2.name} that this program does not know",
+    "add_index": "there is no index {0.name} of {0.table.name}",
+    "remove_index": "there is an index {0.name} of {0.table.name} that this program does not know",
+    "add_constraint": "there is no constraint {0.name} of {0.table.name}",
+    "remove_constraint": "there is a constraint {0.name} of {0.table.name} "
+    "that this program does not know",
+    "add_fk": "there is no foreign key {0.name} of {0.table.name}",
+    "remove_fk": "there is a foreign key {0.name} of {0.table.name} "
+    "that this program does not know",
+    "modify_type": "{1}.{2} is of the type {4}, not {5}",
+    "modify_nullable": "{1}.{2} may not be empty, or may be, unlike in this program",
+    "modify_default": "{1}.{2} has another default or identity than in this program",
+}
+"""Alembic's names of what would have to be done, in words about what is."""
+
+
+def describe_differences(found: Iterable[Any]) -> list[str]:
+    """What Alembic's comparison found, in words. Comments may say what they like."""
+    actions = [
+        action for entry in found for action in (entry if isinstance(entry, list) else [entry])
+    ]
+    return [_WORDS[name].format(*values) for name, *values in actions if "comment" not in name]
+
+
+def find_other_differences(connection: Connection) -> list[str]:
+    """The differences in what Alembic does not compare, in words."""
+    inspector = inspect(connection)
+    dialect = connection.dialect.name
+    found = [
+        difference
+        for table in metadata.sorted_tables
+        if inspector.has_table(table.name)
+        for difference in _compare_table(inspector, table)
+    ]
+    if dialect == "postgresql":
+        found += _compare_collations(inspector)
+    else:
+        found += _missing_expression_indexes(connection)
+    present = set(connection.execute(text(_ENABLED_TRIGGERS[dialect])).scalars())
+    missing = [name for name in TRIGGERS[dialect] if name not in present]
+    return found + [f"there is no trigger {name}, or it is disabled" for name in missing]
+
+
+def _compare_table(inspector: Inspector, table: Table) -> Iterator[str]:
+    key = inspector.get_pk_constraint(table.name)["constrained_columns"]
+    if key != [column.name for column in table.primary_key]:
+        yield f"{table.name} has the primary key ({', '.join(key)})"
+    wanted = {str(c.name) for c in table.constraints if isinstance(c, CheckConstraint)}
+    present = {check["name"] for check in inspector.get_check_constraints(table.name)}
+    for name in sorted(wanted - present):
+        yield f"there is no check {name} of {table.name}"
+
+
+def _compare_collations(inspector: Inspector) -> Iterator[str]:
+    dialect = inspector.dialect
+    for table in metadata.sorted_tables:
+        if not inspector.has_table(table.name):
+            continue
+        present = {column["name"]: column["type"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if isinstance(column.type, TypeDecorator):
+                continue
+            wanted = getattr(column.type.dialect_impl(dialect), "collation", None)
+            found = getattr(present.get(column.name), "collation", wanted)
+            if found != wanted:
+                yield f"{table.name}.{column.name} has the collation {found or 'default'}"
+
+
+def _missing_expression_indexes(connection: Connection) -> Iterator[str]:
+    indexes = "SELECT name FROM sqlite_master WHERE type = 'index'"
+    present = set(connection.execute(text(indexes)).scalars())
+    for name in ("roles_description_un", "claims_description_un"):
+        if name not in present:
+            yield f"there is no index {name}"

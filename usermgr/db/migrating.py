@@ -1,0 +1,157 @@
+"""The transaction of a migration: one connection, alone, and with the settings it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from usermgr.config import sqlite_path
+from usermgr.db.diagnosis import OLDEST_POSTGRESQL
+from usermgr.db.engine import Database, quoted
+from usermgr.errors import Conflict, Unavailable
+
+LOCK_KEY: Final = 0x75736572_6D6772
+"""The advisory lock that migrations of one database hold: "usermgr" in ASCII."""
+
+PATIENCE_SECONDS: Final = 300
+"""How long a migration waits for another one to end."""
+
+
+@contextlib.contextmanager
+def migration(database: Database, *, create_schema: bool = False) -> Iterator[Connection]:
+    """The transaction in which a schema is changed; it commits when the block ends without error.
+
+    Whoever comes second waits for the first. Raises Unavailable when that takes too long or the
+    database fails, Conflict when objects of other people depend on what must change.
+    """
+    with database.errors(), database.connect() as connection:
+        try:
+            if database.is_sqlite:
+                _begin_sqlite(connection)
+            else:
+                _begin_postgresql(database, connection, create_schema=create_schema)
+            yield connection
+            if database.is_sqlite:
+                _require_references(database, connection)
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) in ("0A000", "2BP01"):
+                raise _dependent_objects(database, error) from error
+            raise
+        connection.commit()
+
+
+def create_file(database: Database) -> None:
+    """Create the database file, empty, unless it is there. Raises Unavailable when it cannot be."""
+    path = sqlite_path(database.url)
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise Unavailable(
+            f'the database file "{path}" cannot be created: {error.strerror}',
+            hint="check that its folder exists and is writable",
+        ) from error
+
+
+def use_wal(database: Database) -> None:
+    """Let readers and a writer of the file not wait for each other, from now on.
+
+    SQLite does not wait by itself for the moment in which nobody else uses the file. The mode is a
+    matter of speed only: a file that stays busy keeps its old one.
+    """
+    deadline = time.monotonic() + database.settings.lock_timeout
+    while True:
+        try:
+            with database.errors(), database.connect() as connection:
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                return
+        except Unavailable as error:
+            if not isinstance(error.__cause__, OperationalError) or time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    for statement in (
+        # Tables are built anew, under a name of their own and then renamed; references between
+        # tables must neither be enforced nor rewritten meanwhile. Neither can change later on.
+        "PRAGMA foreign_keys = OFF",
+        "PRAGMA legacy_alter_table = ON",
+        f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}",
+        "BEGIN IMMEDIATE",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+def _begin_postgresql(database: Database, connection: Connection, *, create_schema: bool) -> None:
+    _require_version(database, connection)
+    settings = {
+        **database.transaction_settings(),
+        "statement_timeout": "0",
+        "lock_timeout": str(PATIENCE_SECONDS * 1000),
+        "TimeZone": "UTC",
+    }
+    _configure(connection, settings)
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+    _configure(connection, {"lock_timeout": database.transaction_settings()["lock_timeout"]})
+    _require_schema(database, connection, create=create_schema)
+
+
+def _configure(connection: Connection, settings: dict[str, str]) -> None:
+    columns = ", ".join(f"set_config('{name}', :{name}, true)" for name in settings)
+    connection.execute(text(f"SELECT {columns}"), settings)
+
+
+def _require_version(database: Database, connection: Connection) -> None:
+    number, name = connection.execute(
+        text(
+            "SELECT CAST(current_setting('server_version_num') AS integer),"
+            " current_setting('server_version')"
+        )
+    ).one()
+    if number < OLDEST_POSTGRESQL:
+        raise Unavailable(
+            f'"{database.description}" is PostgreSQL {name}, usermgr needs 13 or newer',
+            hint="upgrade the server",
+        )
+
+
+def _require_schema(database: Database, connection: Connection, *, create: bool) -> None:
+    if connection.execute(text("SELECT current_schema()")).scalar() is not None:
+        return
+    schema = database.settings.db_schema
+    if schema is None:
+        raise Unavailable(
+            f'the search path of "{database.description}" names no schema that exists',
+            hint="name one in USERMGR_DB_SCHEMA, and create it with: "
+            "usermgr schema init --create-schema",
+        )
+    if not create:
+        raise Unavailable(
+            f'there is no schema "{schema}" in "{database.description}"',
+            hint="create it with: usermgr schema init --create-schema",
+        )
+    connection.execute(text(f"CREATE SCHEMA {quoted(schema)}"))
+
+
+def _require_references(database: Database, connection: Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if broken:
+        tables = ", ".join(sorted({str(row[0]) for row in broken}))
+        raise Conflict(
+            f'{len(broken)} rows of "{database.description}" refer to rows that do not exist, '
+            f"in: {tables}",
+            hint="PRAGMA foreign_key_check lists them; change or delete them, then run this again",
+        )
+
+
+def _dependent_objects(database: Database, error: DBAPIError) -> Conflict:
+    reason = str(error.orig).strip().partition("\n")[0]
+    return Conflict(
+        f'something in "{database.description}" depends on what must be changed: {reason}',
+        hint="drop the view or the foreign key, run this again, and create it anew",
+    )

@@ -1,0 +1,283 @@
+"""The schema of a database: create, adopt, upgrade, downgrade, compare. Drives Alembic in code.
+
+Everything that one call changes happens in one transaction, in which nobody else migrates: a call
+that fails or refuses leaves the database as it was.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import sqlite3
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from usermgr.config import Settings, sqlite_path
+from usermgr.db.adopt import FIRST_REVISION, TABLES, Merge, adopt, prepare
+from usermgr.db.differences import describe_differences, find_other_differences
+from usermgr.db.engine import Database, current_revision, quoted_schema, stale_schema
+from usermgr.db.migrating import create_file, migration, use_wal
+from usermgr.db.models import HEAD_REVISION, metadata
+from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
+from usermgr.errors import Conflict, InvalidInput, Unavailable
+from usermgr.names import visible
+from usermgr.records import SchemaReport, SchemaStatus
+
+OUR_TABLES: Final = (*TABLES, "operations", "changes")
+
+
+def init(
+    database: Database,
+    *,
+    create_schema: bool = False,
+    merge_roles: bool = False,
+    merge_claims: bool = False,
+) -> SchemaReport:
+    """Bring the database to this program's schema, whatever it holds; may be repeated.
+
+    The outcome is created, adopted (the challenge's tables), upgraded (an older revision) or
+    unchanged. ``create_schema`` creates the PostgreSQL schema of the settings when it is missing;
+    ``merge_roles`` and ``merge_claims`` join those whose names differ only in case.
+
+    Raises Conflict when tables of these names are not the challenge's, or rows stand in the way
+    (the details list them), and Unavailable when the schema is newer than this program.
+    """
+    if database.is_sqlite:
+        create_file(database)
+    with migration(database, create_schema=create_schema) as connection:
+        revision = _known_revision(database, connection)
+        merge = Merge(merge_roles, merge_claims)
+        outcome, changes = _init(database, connection, revision, merge)
+    if database.is_sqlite and outcome in ("created", "adopted"):
+        use_wal(database)
+    return SchemaReport(database.description, outcome, revision, HEAD_REVISION, tuple(changes))
+
+
+def upgrade(database: Database, revision: str = "head") -> SchemaReport:
+    """Bring the schema up to a revision. The outcome is upgraded or unchanged.
+
+    Raises InvalidInput for a revision that is unknown or lower than the present one, Unavailable
+    for a database without a schema, Conflict when rows stand in the way.
+    """
+    target = _target(revision)
+    with migration(database) as connection:
+        present = _require_revision(database, connection)
+        if target < present:
+            raise InvalidInput(
+                f'the schema is at revision {present}, which is higher than "{revision}"',
+                hint=f"take it back with: usermgr schema downgrade {revision}",
+            )
+        changes = _upgrade(database, connection, present, target, Merge())
+    outcome = "upgraded" if target > present else "unchanged"
+    return SchemaReport(database.description, outcome, present, target, tuple(changes))
+
+
+def downgrade(database: Database, revision: str) -> SchemaReport:
+    """Take the schema back to a revision; "base" drops everything, the rows included.
+
+    The outcome is downgraded or unchanged. Raises InvalidInput for a revision that is unknown or
+    higher than the present one, Unavailable for a database without a schema.
+    """
+    target = "" if revision == "base" else _target(revision)
+    with migration(database) as connection:
+        present = _require_revision(database, connection)
+        if target > present:
+            raise InvalidInput(
+                f'the schema is at revision {present}, which is lower than "{revision}"',
+                hint=f"bring it up with: usermgr schema upgrade {revision}",
+            )
+        if target != present:
+            _run_alembic(connection, "downgrade", target or "base")
+        if not target:
+            connection.execute(text("DROP TABLE alembic_version"))
+    titles = revision_titles().items()
+    changes = tuple(f"reverted {title}" for name, title in titles if target < name <= present)
+    outcome = "downgraded" if changes else "unchanged"
+    return SchemaReport(database.description, outcome, present, target or None, changes)
+
+
+def status(database: Database) -> SchemaStatus:
+    """Where the database's schema stands: missing, unmanaged (the challenge's tables, not adopted
+    yet), behind, current or ahead, with the revisions that ``init`` or ``upgrade`` would apply.
+    """
+    if database.is_sqlite and not sqlite_path(database.url).exists():
+        revision, tables = None, set()
+    else:
+        with database.errors(), database.connect() as connection:
+            revision = current_revision(database, connection)
+            tables = _existing_tables(database, connection)
+    pending = tuple(name for name in revision_titles() if name > (revision or ""))
+    if revision is None:
+        state = "unmanaged" if tables & set(TABLES) else "missing"
+    elif revision == HEAD_REVISION:
+        state = "current"
+    else:
+        state = "behind" if pending else "ahead"
+    return SchemaStatus(database.description, state, revision, HEAD_REVISION, pending)
+
+
+def check(database: Database) -> tuple[str, ...]:
+    """The differences between the database and this program's tables, in words; empty means none.
+
+    Raises Unavailable when the schema is not at this program's revision at all.
+    """
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    options: dict[str, Any] = {
+        "compare_type": True,
+        "compare_server_default": True,
+        # Tables of other programs in the same schema are none of this program's business.
+        "include_object": lambda _object, name, kind, _reflected, _to: (
+            kind != "table" or name in OUR_TABLES
+        ),
+    }
+    with database.read() as connection, warnings.catch_warnings():
+        # SQLAlchemy and Alembic warn that they skip expressions in indexes on SQLite.
+        warnings.simplefilter("ignore")
+        context = MigrationContext.configure(connection, opts=options)
+        found = describe_differences(compare_metadata(context, metadata))
+        return (*found, *find_other_differences(connection))
+
+
+def ddl(dialect: str) -> str:
+    """The whole schema as a SQL script, for "postgresql" or "sqlite"."""
+    if dialect == "postgresql":
+        return ddl_path().read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "usermgr.db"
+        init(Database(Settings(database_url=f"sqlite:///{path}")))
+        connection = sqlite3.connect(path)
+        try:
+            rows = connection.execute(
+                "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
+                " AND name NOT LIKE 'sqlite_%' ORDER BY rowid"
+            ).fetchall()
+        finally:
+            connection.close()
+    stamp = f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD_REVISION}')"
+    statements = ["BEGIN", *(row[0].strip() for row in rows), stamp, "COMMIT"]
+    return "".join(f"{statement};\n\n" for statement in statements).rstrip("\n") + "\n"
+
+
+def initialise_embedded(database: Database) -> bool:
+    """Create the embedded default database when its file is missing or empty.
+
+    True when this process did it; any number may try at once. A database that somebody chose, or a
+    file that holds anything, is left alone.
+    """
+    if not (database.is_sqlite and database.settings.is_embedded_default):
+        return False
+    path = sqlite_path(database.url)
+    if path.exists() and path.stat().st_size > 0:
+        return False
+    return init(database).outcome == "created"
+
+
+def _init(
+    database: Database, connection: Connection, revision: str | None, merge: Merge
+) -> tuple[str, list[str]]:
+    if revision is not None:
+        changes = _upgrade(database, connection, revision, HEAD_REVISION, merge)
+        return ("upgraded" if changes else "unchanged"), changes
+    tables = _existing_tables(database, connection)
+    if not tables:
+        _run_alembic(connection, "upgrade", "head")
+        return "created", [f"created {len(OUR_TABLES)} tables"]
+    foreign = sorted(tables - set(TABLES))
+    if foreign:
+        raise Conflict(
+            f'"{database.description}" holds tables of other programs: {", ".join(foreign)}',
+            hint="use another database, or on PostgreSQL a schema of its own: "
+            "set USERMGR_DB_SCHEMA and run usermgr schema init --create-schema",
+        )
+    changes = adopt(
+        connection,
+        database.description,
+        lambda command, to: _run_alembic(connection, command, to),
+        merge,
+    )
+    _run_alembic(connection, "upgrade", "head")
+    return "adopted", changes
+
+
+def _upgrade(
+    database: Database, connection: Connection, present: str, target: str, merge: Merge
+) -> list[str]:
+    changes: list[str] = []
+    if present == target:
+        return changes
+    if present == FIRST_REVISION:
+        changes += prepare(connection, database.description, merge)
+    _run_alembic(connection, "upgrade", target)
+    titles = revision_titles().items()
+    return changes + [f"applied {title}" for name, title in titles if present < name <= target]
+
+
+def _known_revision(database: Database, connection: Connection) -> str | None:
+    """The revision of the database, if it is one of this program's."""
+    revision = current_revision(database, connection)
+    if revision is None or revision in revision_titles():
+        return revision
+    if re.fullmatch("[0-9]{4}", revision):
+        raise stale_schema(database.description, revision)
+    raise Conflict(
+        f'the table alembic_version of "{database.description}" belongs to another program: '
+        f'it holds the revision "{visible(revision)}"',
+        hint="drop that table when its program is gone, or use another database or schema",
+    )
+
+
+def _require_revision(database: Database, connection: Connection) -> str:
+    revision = _known_revision(database, connection)
+    if revision is not None:
+        return revision
+    if _existing_tables(database, connection) & set(TABLES):
+        raise Unavailable(
+            f'the tables of "{database.description}" are not managed by usermgr yet '
+            f"(revision none, this program needs {HEAD_REVISION})",
+            hint="adopt them with: usermgr schema init",
+        )
+    raise stale_schema(database.description, None)
+
+
+def _target(revision: str) -> str:
+    if revision == "head":
+        return HEAD_REVISION
+    if revision not in revision_titles():
+        raise InvalidInput(
+            f'no revision "{visible(revision)}"',
+            hint=f"the revisions are {', '.join(revision_titles())}, head, "
+            "and for a downgrade base",
+        )
+    return revision
+
+
+def _existing_tables(database: Database, connection: Connection) -> set[str]:
+    if database.is_sqlite:
+        rows = connection.execute(text("SELECT name FROM sqlite_master"))
+        return {row.name for row in rows} & set(OUR_TABLES)
+    prefix = quoted_schema(database.settings.db_schema)
+    rows = connection.execute(
+        text(
+            "SELECT name FROM unnest(CAST(:names AS text[])) AS name"
+            " WHERE to_regclass(:prefix || name) IS NOT NULL"
+        ),
+        {"names": list(OUR_TABLES), "prefix": prefix},
+    )
+    return {row.name for row in rows}
+
+
+def _run_alembic(connection: Connection, command: str, revision: str) -> None:
+    import alembic.command
+    from alembic.config import Config
+
+    config = Config(stdout=io.StringIO())
+    folder = str(migrations_folder())
+    config.set_main_option("script_location", folder.replace("%", "%%"))
+    config.attributes["connection"] = connection
+    getattr(alembic.command, command)(config, revision)
