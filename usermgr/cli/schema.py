@@ -81,7 +81,7 @@ def downgrade(
 @app.command()
 def status(ctx: typer.Context) -> None:
     """Show the schema's revision; exit status 5 when it is not this program's."""
-    from usermgr.db.engine import stale_schema
+    from usermgr.db.connections import stale_schema
     from usermgr.db.schema import status as schema_status
 
     run = _run(ctx, SchemaStatus)

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from sqlalchemy import Connection, text
 
 from usermgr.config import sqlite_path
-from usermgr.db.engine import Database, current_revision, quoted, stale_schema
+from usermgr.db.connections import quoted, stale_schema
+from usermgr.db.engine import Database, current_revision
 from usermgr.db.models import HEAD_REVISION, metadata
 from usermgr.errors import UserMgrError
 from usermgr.records import CheckRow

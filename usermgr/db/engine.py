@@ -9,17 +9,16 @@ keys on, a busy timeout, ``BEGIN IMMEDIATE`` for writes.
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, make_url, text
+from sqlalchemy import Connection, Engine, insert, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from usermgr.config import Settings, describe_database, sqlite_path
+from usermgr.config import Settings, describe_database
+from usermgr.db.connections import make_engine, quoted, quoted_schema, stale_schema
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
 from usermgr.db.models import HEAD_REVISION, changes, operations
 from usermgr.errors import Unavailable
@@ -113,7 +112,7 @@ class Database:
     def engine(self) -> Engine:
         """The engine; made at first use, without connecting."""
         if self._engine is None:
-            self._engine = _sqlite_engine(self) if self.is_sqlite else _postgresql_engine(self)
+            self._engine = make_engine(self.settings)
         return self._engine
 
     @contextlib.contextmanager
@@ -232,90 +231,3 @@ def current_revision(database: Database, connection: Connection) -> str | None:
         return None
     prefix = "" if database.is_sqlite else quoted_schema(database.settings.db_schema)
     return connection.execute(text(f"SELECT version_num FROM {prefix}alembic_version")).scalar()
-
-
-def stale_schema(description: str, revision: str | None) -> Unavailable:
-    """The error of a database whose schema is not this program's, naming both revisions."""
-    if revision is None:
-        return Unavailable(
-            f'the database "{description}" has no usermgr schema (revision none, '
-            f"this program needs {HEAD_REVISION})",
-            hint="create it with: usermgr schema init",
-        )
-    if revision > HEAD_REVISION:
-        return Unavailable(
-            f'the schema of "{description}" is at revision {revision}, newer than this program '
-            f"({HEAD_REVISION})",
-            hint="install the newer release of usermgr that made it",
-        )
-    return Unavailable(
-        f'the schema of "{description}" is at revision {revision}, this program needs '
-        f"{HEAD_REVISION}",
-        hint="bring it up with: usermgr schema upgrade",
-    )
-
-
-def quoted(identifier: str) -> str:
-    """The identifier in double quotes, safe inside any PostgreSQL statement."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
-def quoted_schema(schema: str | None) -> str:
-    """The prefix that puts a name into the schema; empty when the search path decides."""
-    return f"{quoted(schema)}." if schema else ""
-
-
-def _postgresql_engine(database: Database) -> Engine:
-    settings = database.settings
-    arguments: dict[str, Any] = {
-        "application_name": "usermgr",
-        "client_encoding": "utf8",
-        "connect_timeout": max(2, round(settings.connect_timeout)),
-        # A network that falls silent is noticed by the kernel within half a minute.
-        "keepalives_idle": 10,
-        "keepalives_interval": 5,
-        "keepalives_count": 4,
-        "tcp_user_timeout": 30_000,
-    }
-    arguments |= settings.libpq
-    in_url = _connection_keywords(database.url)
-    arguments = {key: value for key, value in arguments.items() if key not in in_url}
-    return create_engine(
-        database.url, poolclass=NullPool, connect_args=arguments, use_native_hstore=False
-    )
-
-
-def _connection_keywords(url: str) -> set[str]:
-    parsed = make_url(url)
-    parts = {
-        "user": parsed.username,
-        "password": parsed.password,
-        "host": parsed.host,
-        "port": parsed.port,
-        "dbname": parsed.database,
-    }
-    return {key for key, value in parts.items() if value} | set(parsed.query)
-
-
-def _sqlite_engine(database: Database) -> Engine:
-    timeout = database.settings.lock_timeout
-    engine = create_engine(database.url, poolclass=NullPool, connect_args={"timeout": timeout})
-
-    @event.listens_for(engine, "do_connect")
-    def refuse_to_create(*_: object) -> None:
-        """SQLite would create a missing file: a typing error in a path must not do that."""
-        if not sqlite_path(database.url).exists():
-            raise stale_schema(database.description, None)
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, _record: object) -> None:
-        # The driver's own transaction control is off: BEGIN is ours.
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.create_function("usermgr_lower", 1, _lower, deterministic=True)
-
-    return engine
-
-
-def _lower(value: str | None) -> str | None:
-    return None if value is None else value.lower()

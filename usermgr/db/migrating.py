@@ -11,8 +11,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from usermgr.config import sqlite_path
+from usermgr.db.connections import quoted
 from usermgr.db.diagnosis import OLDEST_POSTGRESQL
-from usermgr.db.engine import Database, quoted
+from usermgr.db.engine import Database
 from usermgr.errors import Conflict, Unavailable
 
 LOCK_KEY: Final = 0x75736572_6D6772

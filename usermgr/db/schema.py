@@ -18,8 +18,9 @@ from sqlalchemy import Connection, text
 
 from usermgr.config import Settings, sqlite_path
 from usermgr.db.adopt import FIRST_REVISION, TABLES, Merge, adopt, prepare
+from usermgr.db.connections import quoted_schema, stale_schema
 from usermgr.db.differences import describe_differences, find_other_differences
-from usermgr.db.engine import Database, current_revision, quoted_schema, stale_schema
+from usermgr.db.engine import Database, current_revision
 from usermgr.db.migrating import create_file, migration, use_wal
 from usermgr.db.models import HEAD_REVISION, metadata
 from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles

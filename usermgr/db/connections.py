@@ -1,0 +1,117 @@
+"""Engines: how a connection to either database is made and set up."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.pool import NullPool
+
+from usermgr.config import Settings, describe_database, sqlite_path
+from usermgr.db.models import HEAD_REVISION
+from usermgr.errors import Unavailable
+
+
+def quoted(identifier: str) -> str:
+    """The identifier in double quotes, safe inside any PostgreSQL statement."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def quoted_schema(schema: str | None) -> str:
+    """The prefix that puts a name into the schema; empty when the search path decides."""
+    return f"{quoted(schema)}." if schema else ""
+
+
+def stale_schema(description: str, revision: str | None) -> Unavailable:
+    """The error of a database whose schema is not this program's, naming both revisions."""
+    if revision is None:
+        return Unavailable(
+            f'the database "{description}" has no usermgr schema (revision none, '
+            f"this program needs {HEAD_REVISION})",
+            hint="create it with: usermgr schema init",
+        )
+    if revision > HEAD_REVISION:
+        return Unavailable(
+            f'the schema of "{description}" is at revision {revision}, newer than this program '
+            f"({HEAD_REVISION})",
+            hint="install the newer release of usermgr that made it",
+        )
+    return Unavailable(
+        f'the schema of "{description}" is at revision {revision}, this program needs '
+        f"{HEAD_REVISION}",
+        hint="bring it up with: usermgr schema upgrade",
+    )
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine of the settings' database; nothing is connected yet.
+
+    Parameters of statements are hidden from error texts: they are personal data and hashes.
+    """
+    if settings.database_url.startswith("sqlite:"):
+        return _sqlite_engine(settings)
+    return _postgresql_engine(settings)
+
+
+def _postgresql_engine(settings: Settings) -> Engine:
+    arguments: dict[str, Any] = {
+        "application_name": "usermgr",
+        "client_encoding": "utf8",
+        "connect_timeout": max(2, round(settings.connect_timeout)),
+        # A network that falls silent is noticed by the kernel within half a minute.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
+        "tcp_user_timeout": 30_000,
+    }
+    arguments |= settings.libpq
+    in_url = _connection_keywords(settings.database_url)
+    arguments = {key: value for key, value in arguments.items() if key not in in_url}
+    return create_engine(
+        settings.database_url,
+        poolclass=NullPool,
+        connect_args=arguments,
+        use_native_hstore=False,
+        hide_parameters=True,
+    )
+
+
+def _connection_keywords(url: str) -> set[str]:
+    parsed = make_url(url)
+    parts = {
+        "user": parsed.username,
+        "password": parsed.password,
+        "host": parsed.host,
+        "port": parsed.port,
+        "dbname": parsed.database,
+    }
+    return {key for key, value in parts.items() if value} | set(parsed.query)
+
+
+def _sqlite_engine(settings: Settings) -> Engine:
+    engine = create_engine(
+        settings.database_url,
+        poolclass=NullPool,
+        connect_args={"timeout": settings.lock_timeout},
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def refuse_to_create(*_: object) -> None:
+        """SQLite would create a missing file: a typing error in a path must not do that."""
+        if not sqlite_path(settings.database_url).exists():
+            raise stale_schema(describe_database(settings.database_url), None)
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver's own transaction control is off: BEGIN is ours.
+        connection.isolation_level = None
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.create_function("usermgr_lower", 1, _lower, deterministic=True)
+
+    return engine
+
+
+def _lower(value: str | None) -> str | None:
+    return None if value is None else value.lower()
