@@ -1,0 +1,164 @@
+"""Passwords: generated, piped, read from a file; shown once; verified; in no table and no text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect, text
+
+from tests.support.commands import Command
+from tests.support.databases import open_database
+from tests.support.people import create_company
+
+GOOD = "correct horse battery"
+RUI = ("--name", "Rui", "--email", "rui@example.com", "--role", "admin")
+
+
+@pytest.fixture(autouse=True)
+def company(cli: Command) -> None:
+    create_company(cli)
+
+
+def _verify(cli: Command, password: str, user: str = "rui@example.com") -> int:
+    return cli("user", "verify-password", user, "--password-stdin", stdin=password).exit_code
+
+
+def _every_value(url: str) -> str:
+    database = open_database(url)
+    with database.connect() as connection:
+        tables = inspect(connection).get_table_names()
+        rows = [row for name in tables for row in connection.execute(text(f"SELECT * FROM {name}"))]
+    return repr(rows)
+
+
+def test_a_generated_password_is_shown_once_and_works(cli: Command, database_url: str) -> None:
+    created = cli("user", "create", *RUI, "-o", "json")
+    assert (created.exit_code, created.stderr) == (0, "")
+    password = created.json["generated_password"]
+    assert re.fullmatch(r"[a-km-np-zA-HJ-NP-Z2-9]{24}", password)
+    assert _verify(cli, password) == 0
+    assert password not in _every_value(database_url)
+    for words in (["user", "show", "3"], ["user", "history", "3"], ["operation", "list"]):
+        shown = cli(*words, "-o", "json").stdout
+        assert "generated_password" not in shown
+        assert "$argon2" not in shown
+
+
+def test_two_generated_passwords_differ(cli: Command) -> None:
+    def reset() -> str:
+        done = cli("user", "set-password", "1", "-o", "json")
+        password: str = done.json["generated_password"]
+        return password
+
+    assert reset() != reset()
+
+
+def test_set_password_replaces(cli: Command) -> None:
+    first = cli("user", "set-password", "1", "-o", "json").json
+    assert first["has_password"] is True
+    assert first["version"] == 2
+    done = cli("user", "set-password", "1", "--password-stdin", "-o", "json", stdin=GOOD + "\n")
+    assert "generated_password" not in done.json
+    assert _verify(cli, GOOD, "1") == 0
+    assert _verify(cli, first["generated_password"], "1") == 8
+    cleared = cli("user", "set-password", "1", "--no-password", "-o", "json").json
+    assert cleared["has_password"] is False
+    assert _verify(cli, GOOD, "1") == 8
+
+
+def test_hashes_are_argon2id_with_owasp_parameters(cli: Command, database_url: str) -> None:
+    cli("user", "create", *RUI, "--password-stdin", stdin=GOOD)
+    with open_database(database_url).connect() as connection:
+        query = text("SELECT password FROM users WHERE email = 'rui@example.com'")
+        stored = connection.execute(query).scalar_one()
+    assert stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_a_password_from_a_file(cli: Command, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(GOOD + "\r\n")
+    done = cli("user", "create", *RUI, "--password-file", str(secret))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert _verify(cli, GOOD) == 0
+
+
+def test_two_keyboards_one_password(cli: Command) -> None:
+    composed = "\u00e7\u00e3o-" * 4
+    decomposed = "c\u0327a\u0303o-" * 4
+    cli("user", "create", *RUI, "--password-stdin", stdin=composed)
+    assert _verify(cli, decomposed) == 0
+
+
+@pytest.mark.parametrize(
+    ("stdin", "message"),
+    [
+        ("short", "the password has 5 characters, 15 are required"),
+        ("", "the password from stdin is empty"),
+        ("\n", "the password from stdin is empty"),
+        (GOOD + "\n" + GOOD + "\n", "the password from stdin has more than one line"),
+        (b"\xff" * 20, "the password from stdin is not UTF-8 text"),
+        ("nul\x00nul\x00nul\x00nul\x00", "the password contains a NUL character"),
+        ("x" * 1025, "the password has 1025 characters, at most 1024 are allowed"),
+    ],
+)
+def test_passwords_that_are_refused(cli: Command, stdin: str | bytes, message: str) -> None:
+    done = cli("user", "create", *RUI, "--password-stdin", stdin=stdin)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == f"error: {message}"
+    assert cli("user", "show", "rui@example.com").exit_code == 3
+
+
+def test_the_least_length_can_be_lowered_to_8(cli: Command) -> None:
+    env = {"USERMGR_PASSWORD_MIN_LENGTH": "8"}
+    done = cli("user", "create", *RUI, "--password-stdin", stdin="12345678", env=env)
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_one_password_option_at_most(cli: Command) -> None:
+    done = cli("user", "create", *RUI, "--password-stdin", "--no-password", stdin=GOOD)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: more than one password option was given\nhint: ")
+
+
+def test_a_prompt_needs_a_terminal(cli: Command) -> None:
+    done = cli("user", "create", *RUI, "--password-prompt", stdin=GOOD)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: there is no terminal to ask for the password on\n")
+
+
+def test_a_password_file_that_is_missing(cli: Command) -> None:
+    done = cli("user", "create", *RUI, "--password-file", "none")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith('error: the password file "none" cannot be read: No such file')
+
+
+def test_a_generated_password_is_never_lost(cli: Command) -> None:
+    done = cli("user", "create", *RUI, "--fields", "id,email")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "generated password would be lost" in done.stderr
+    assert cli("user", "show", "rui@example.com").exit_code == 3
+    shown = cli("user", "create", *RUI, "--fields", "id,generated_password", "-o", "json")
+    assert list(shown.json) == ["id", "generated_password"]
+
+
+def test_verify_tells_by_its_exit_status(cli: Command) -> None:
+    cli("user", "create", *RUI, "--password-stdin", stdin=GOOD)
+    good = cli("user", "verify-password", "3", "--password-stdin", "-o", "json", stdin=GOOD)
+    assert (good.exit_code, good.stderr) == (0, "")
+    assert good.json == {"id": 3, "email": "rui@example.com", "verified": True}
+    bad = cli("user", "verify-password", "3", "--password-stdin", stdin="wrong")
+    assert (bad.exit_code, bad.stdout) == (8, "")
+    assert bad.stderr == 'error: the password of "rui@example.com" does not match\n'
+    unusable = cli("user", "verify-password", "1", "--password-stdin", stdin="!")
+    assert (unusable.exit_code, unusable.stdout) == (8, "")
+    assert unusable.stderr == 'error: the password of "ana@example.com" does not match\n'
+    missing = cli("user", "verify-password", "9", "--password-stdin", stdin=GOOD)
+    assert (missing.exit_code, missing.stdout) == (3, "")
+
+
+def test_a_password_on_the_command_line_is_not_possible(cli: Command) -> None:
+    done = cli("user", "create", *RUI, "--password", GOOD)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert GOOD not in done.stderr

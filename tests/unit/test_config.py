@@ -1,0 +1,193 @@
+"""Settings: flag > environment > .env > default, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from usermgr.config import (
+    SETTINGS,
+    describe_database,
+    load_settings,
+    mask_url,
+    normalise_database_url,
+    render_settings,
+    url_has_password,
+)
+from usermgr.errors import InvalidInput
+
+OTHER = {
+    "database_url": ("sqlite:///a.db", "sqlite:///b.db", "sqlite:///c.db"),
+    "db_schema": ("a", "b", "c"),
+    "output": ("csv", "json", "yaml"),
+    "actor": ("ana", "bruno", "carla"),
+    "connect_timeout": ("1", "2", "3"),
+    "statement_timeout": ("1", "2", "3"),
+    "lock_timeout": ("1", "2", "3"),
+    "password_min_length": ("8", "9", "10"),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
+def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_default(
+    setting, tmp_path: Path
+) -> None:
+    flag, environ, dotenv = OTHER[setting.name]
+    variable = setting.variables[0]
+    (tmp_path / ".env").write_text(f"{variable}={dotenv}\n")
+
+    def value(**sources) -> tuple[str, str]:
+        loaded = load_settings(**sources)
+        rendered = {row[0]: row for row in render_settings(loaded)}
+        return rendered[setting.name][1], rendered[setting.name][2]
+
+    in_environ = {variable: environ}
+    in_flags = {setting.name: flag}
+    assert value(flags=in_flags, environ=in_environ) == (flag, f"flag {setting.flag}")
+    assert value(environ=in_environ) == (environ, f"environment {variable}")
+    assert value(environ={}) == (dotenv, f".env {variable}")
+    (tmp_path / ".env").unlink()
+    assert value(environ={}) == (setting.default, "default")
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    loaded = load_settings(environ={"USERMGR_DATABASE_URL": "", "DATABASE_URL": "sqlite:///x.db"})
+    assert loaded.database_url == "sqlite:///x.db"
+    assert loaded.sources["database_url"] == "environment DATABASE_URL"
+
+
+def test_our_variable_wins_over_the_general_one() -> None:
+    environ = {"DATABASE_URL": "sqlite:///general.db", "USERMGR_DATABASE_URL": "sqlite:///ours.db"}
+    assert load_settings(environ=environ).database_url == "sqlite:///ours.db"
+
+
+def test_another_env_file_is_read_instead(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("USERMGR_ACTOR=wrong\n")
+    other = tmp_path / "ci.env"
+    other.write_text("\ufeffUSERMGR_ACTOR='pipe line'\n", encoding="utf-8")
+    assert load_settings(environ={}, env_file=other).actor == "pipe line"
+
+
+def test_an_env_file_that_is_named_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        load_settings(environ={}, env_file=tmp_path / "none.env")
+    assert raised.value.message == f'the environment file "{tmp_path}/none.env" does not exist'
+
+
+def test_a_dollar_sign_in_a_password_is_a_dollar_sign(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("USERMGR_DATABASE_URL=postgresql://u:a${HOME}b@h/d\n")
+    url = "postgresql+psycopg2://u:a${HOME}b@h/d"
+    assert load_settings(environ={}).database_url == url
+
+
+def test_libpq_variables_of_the_file_reach_the_connection_unless_the_environment_has_them(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".env").write_text("PGHOST=from-file\nPGPASSWORD=secret\nPGSSLMODE=require\n")
+    loaded = load_settings(environ={"PGHOST": "from-environment"})
+    assert loaded.libpq == {"password": "secret", "sslmode": "require"}
+    assert "secret" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("given", "normal"),
+    [
+        ("postgres://u@h/d", "postgresql+psycopg2://u@h/d"),
+        ("postgresql://u@h:5433/d?sslmode=require", "postgresql+psycopg2://u@h:5433/d?sslmode=require"),
+        ("postgresql+psycopg2://u@h/d", "postgresql+psycopg2://u@h/d"),
+        ("postgresql://", "postgresql+psycopg2://"),
+        ("postgresql:///d?host=/run/postgresql", "postgresql+psycopg2:///d?host=/run/postgresql"),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+        ("sqlite:////var/a.db", "sqlite:////var/a.db"),
+    ],
+)
+def test_urls_that_are_understood(given: str, normal: str) -> None:
+    assert normalise_database_url(given) == normal
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "mysql://root:secret@h/d",
+        "postgresql+psycopg://u:secret@h/d",
+        "postgresql://u:secret@h:port/d",
+        "postgresql://u:sec#ret@h/d",
+        "secret",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///a.db?mode=ro",
+        "",
+    ],
+)
+def test_urls_that_are_refused_without_telling_the_password(given: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        normalise_database_url(given, source="environment X")
+    assert raised.value.hint
+    if given != "secret":
+        assert "secret" not in raised.value.message
+        assert "ret@" not in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:p%40:/x@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:p@ss@h/d", "postgresql://u:***@h/d"),
+        ("postgresql:///d?user=u&password=p&x=1", "postgresql:///d?user=u&password=***&x=1"),
+        ("postgresql://u@h/d", "postgresql://u@h/d"),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+    ],
+)
+def test_passwords_in_urls_are_masked(url: str, masked: str) -> None:
+    assert mask_url(url) == masked
+    assert url_has_password(url) == (url != masked)
+
+
+@pytest.mark.parametrize(
+    ("url", "description"),
+    [
+        ("postgresql+psycopg2://u:p@h:5433/d", "postgresql://h:5433/d"),
+        ("postgresql+psycopg2:///d?host=/run/pg", "postgresql:///d?host=/run/pg"),
+        ("sqlite:///a.db", "sqlite:///a.db"),
+    ],
+)
+def test_a_database_is_described_without_user_and_password(url: str, description: str) -> None:
+    assert describe_database(url) == description
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("USERMGR_OUTPUT", "xml", 'unknown output format "xml" (environment USERMGR_OUTPUT)'),
+        ("USERMGR_LOCK_TIMEOUT", "-1", '"-1" (environment USERMGR_LOCK_TIMEOUT) is not a number'),
+        ("USERMGR_CONNECT_TIMEOUT", "nan", '"nan" (environment USERMGR_CONNECT_TIMEOUT) is not'),
+        ("USERMGR_PASSWORD_MIN_LENGTH", "7", '"7" (environment USERMGR_PASSWORD_MIN_LENGTH) is'),
+        ("USERMGR_DB_SCHEMA", "a;b", '"a;b" (environment USERMGR_DB_SCHEMA) is not a schema name'),
+        ("USERMGR_ACTOR", "a\nb", '"a\\nb" (environment USERMGR_ACTOR) contains a character'),
+    ],
+)
+def test_a_value_that_is_refused_is_named_with_its_source(
+    variable: str, value: str, message: str
+) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        load_settings(environ={variable: value})
+    assert raised.value.message.startswith(message)
+
+
+def test_the_example_file_names_every_setting_with_its_default() -> None:
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    from tests.support.commands import PROJECT
+
+    text = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    before_examples = text.partition("# The challenge's flow")[0]
+    settings = before_examples.replace("\n#USERMGR", "\nUSERMGR")
+    named = dotenv_values(stream=StringIO(settings))
+    assert named == {s.variables[0]: s.default or "" for s in SETTINGS}
+    loaded = load_settings(environ={k: v for k, v in named.items() if v is not None})
+    assert loaded.database_url == "sqlite:///usermgr.db"
