@@ -105,8 +105,7 @@ def main() -> None:
         stdout=sys.stdout,
         stderr=sys.stderr,
     )
-    if status == 0:
-        _flush_or_forget()
+    _flush_or_forget()
     sys.exit(status)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Connection, Table, TypeDecorator, inspect, text
+from sqlalchemy import CheckConstraint, Connection, Identity, Table, TypeDecorator, inspect, text
 from sqlalchemy.engine import Inspector
 
 from usermgr.db.models import metadata
@@ -48,12 +48,21 @@ _WORDS: Final = {
 """Alembic's names of what would have to be done, in words about what is."""
 
 
-def describe_differences(found: Iterable[Any]) -> list[str]:
+def describe_differences(found: Iterable[Any], *, sqlite: bool) -> list[str]:
     """What Alembic's comparison found, in words. Comments may say what they like."""
     actions = [
         action for entry in found for action in (entry if isinstance(entry, list) else [entry])
     ]
-    return [_WORDS[name].format(*values) for name, *values in actions if "comment" not in name]
+    return [
+        _WORDS[name].format(*values)
+        for name, *values in actions
+        if "comment" not in name and not (sqlite and _is_identity(name, values))
+    ]
+
+
+def _is_identity(name: str, values: list[Any]) -> bool:
+    """SQLite has no identity columns: AUTOINCREMENT does their work, unseen by Alembic."""
+    return name == "modify_default" and isinstance(values[-1], Identity)
 
 
 def find_other_differences(connection: Connection) -> list[str]:

@@ -141,7 +141,8 @@ def check(database: Database) -> tuple[str, ...]:
         # SQLAlchemy and Alembic warn that they skip expressions in indexes on SQLite.
         warnings.simplefilter("ignore")
         context = MigrationContext.configure(connection, opts=options)
-        found = describe_differences(compare_metadata(context, metadata))
+        compared = compare_metadata(context, metadata)
+        found = describe_differences(compared, sqlite=database.is_sqlite)
         return (*found, *find_other_differences(connection))
 
 

@@ -1,0 +1,140 @@
+"""Which database is used, made, refused: the embedded default, missing and old schemas, checks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Command, run_inside, run_process
+from usermgr.db.models import HEAD_REVISION
+
+NOTE = (
+    "note: created sqlite:///usermgr.db in the working directory; "
+    "set USERMGR_DATABASE_URL to use another database\n"
+)
+
+
+def test_the_embedded_default_is_made_at_first_use_and_says_so_once(tmp_path: Path) -> None:
+    first = run_process(("role", "create", "admin"), "", {}, tmp_path)
+    assert (first.exit_code, first.stderr) == (0, NOTE)
+    assert first.stdout == "id\tdescription\tusers\n1\tadmin\t0\n"
+    assert (tmp_path / "usermgr.db").exists()
+    second = run_process(("role", "list"), "", {}, tmp_path)
+    assert (second.exit_code, second.stderr, second.stdout) == (0, "", first.stdout)
+
+
+@pytest.mark.parametrize(
+    "words", [("schema", "status"), ("config", "check"), ("config", "show"), ("help", "settings")]
+)
+def test_looking_makes_no_database(tmp_path: Path, words: tuple[str, ...]) -> None:
+    run_inside(words, "", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sqlite_file_that_was_named_is_not_made_by_itself(tmp_path: Path) -> None:
+    done = run_inside(("user", "list"), "", {"USERMGR_DATABASE_URL": "sqlite:///typo.db"})
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert done.stderr == (
+        'error: the database "sqlite:///typo.db" has no usermgr schema '
+        f"(revision none, this program needs {HEAD_REVISION})\n"
+        "hint: create it with: usermgr schema init\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("user", "list"), ("role", "create", "x"), ("seed",)])
+def test_a_missing_schema(empty_database_url: str, words: tuple[str, ...]) -> None:
+    done = run_inside(words, "", {"USERMGR_DATABASE_URL": empty_database_url})
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert f"(revision none, this program needs {HEAD_REVISION})\n" in done.stderr
+    assert done.stderr.endswith("hint: create it with: usermgr schema init\n")
+
+
+@pytest.mark.parametrize("words", [("user", "list"), ("role", "create", "x"), ("seed",)])
+def test_an_old_schema(cli: Command, words: tuple[str, ...]) -> None:
+    assert cli("schema", "downgrade", "0002", "--yes", "-q").exit_code == 0
+    done = cli(*words)
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert f"is at revision 0002, this program needs {HEAD_REVISION}\n" in done.stderr
+    assert done.stderr.endswith("hint: bring it up with: usermgr schema upgrade\n")
+    assert cli("schema", "status").exit_code == 5
+    assert cli("schema", "upgrade", "-q").exit_code == 0
+    assert cli("schema", "status").exit_code == 0
+    assert cli(*words).exit_code == 0
+
+
+def test_what_ci_runs_may_be_repeated_and_is_silent(empty_database_url: str) -> None:
+    env = {"USERMGR_DATABASE_URL": empty_database_url}
+    for _ in range(2):
+        for words in (("schema", "init", "-q"), ("seed", "--users", "20", "-q")):
+            done = run_inside(words, "", env)
+            assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+    assert len(run_inside(("user", "list", "-o", "json"), "", env).json) == 20
+
+
+def test_a_downgrade_asks(cli: Command) -> None:
+    done = cli("schema", "downgrade", "base")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith("hint: pass --yes to confirm\n")
+    assert cli("schema", "status").exit_code == 0
+
+
+def test_the_schema_check_finds_nothing_on_a_fresh_schema(cli: Command) -> None:
+    done = cli("schema", "check", "-o", "json")
+    assert (done.exit_code, done.json) == (0, [])
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
+def test_ddl_is_a_script_with_every_table(dialect: str) -> None:
+    done = run_inside(("schema", "ddl", "--dialect", dialect), "", {})
+    assert (done.exit_code, done.stderr) == (0, "")
+    for table in ("roles", "claims", "users", "user_claims", "operations", "changes"):
+        assert f"CREATE TABLE {table}" in done.stdout.replace('"', "")
+    assert HEAD_REVISION in done.stdout
+
+
+def test_config_show_masks_passwords_and_names_sources(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("USERMGR_DB_SCHEMA=app\n")
+    env = {"USERMGR_DATABASE_URL": "postgresql://u:hunter2@h/d?password=hunter3"}
+    done = run_inside(("config", "show", "--fields", "setting,value,source"), "", env)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.rows[1:3] == [
+        [
+            "database_url",
+            "postgresql+psycopg2://u:***@h/d?password=***",
+            "environment USERMGR_DATABASE_URL",
+        ],
+        ["db_schema", "app", ".env USERMGR_DB_SCHEMA"],
+    ]
+    assert "hunter" not in done.stdout
+
+
+def test_config_check_on_a_good_database(cli: Command) -> None:
+    done = cli("config", "check", "-o", "json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert {row["ok"] for row in done.json} == {True}
+    assert {"connection", "version", "schema", "privileges"} <= {r["check"] for r in done.json}
+
+
+def test_config_check_says_what_to_do(empty_database_url: str) -> None:
+    env = {"USERMGR_DATABASE_URL": empty_database_url}
+    done = run_inside(("config", "check", "-o", "json"), "", env)
+    assert done.exit_code == 5
+    assert [row["advice"] for row in done.json if not row["ok"]] == [
+        "create it with: usermgr schema init"
+    ]
+
+
+def test_a_postgresql_schema_of_its_own(postgresql_url: str) -> None:
+    env = {"USERMGR_DATABASE_URL": postgresql_url, "USERMGR_DB_SCHEMA": "app"}
+    missing = run_inside(("schema", "init"), "", env)
+    assert (missing.exit_code, missing.stdout) == (5, "")
+    assert missing.stderr.startswith('error: there is no schema "app" in ')
+    assert missing.stderr.endswith("hint: create it with: usermgr schema init --create-schema\n")
+    assert run_inside(("schema", "init", "--create-schema", "-q"), "", env).exit_code == 0
+    assert run_inside(("seed", "--users", "3", "-q"), "", env).exit_code == 0
+    assert len(run_inside(("user", "list", "-o", "json"), "", env).json) == 3
+    outside = run_inside(("user", "list"), "", {"USERMGR_DATABASE_URL": postgresql_url})
+    assert outside.exit_code == 5
+    assert "revision none" in outside.stderr
