@@ -13,7 +13,9 @@ import unicodedata
 from usermgr.errors import InvalidInput
 from usermgr.names import visible
 
-EMAIL_MAX_LENGTH = 254
+LOCAL_MAX_BYTES = 64
+MAX_BYTES = 254
+"""RFC 5321, section 4.5.3.1, and erratum 1690 of RFC 3696."""
 
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
@@ -30,7 +32,7 @@ def canonical_email(text: str) -> str:
         lowered = address.lower()
         # Nearly all addresses are plain ASCII; the expression accepts a subset of what the
         # library accepts, and spares its import and nine tenths of its time.
-        if len(lowered) <= EMAIL_MAX_LENGTH and _PLAIN.fullmatch(lowered):
+        if len(lowered) <= MAX_BYTES and _PLAIN.fullmatch(lowered):
             return lowered
     return _validated(address)
 
@@ -42,7 +44,7 @@ def _validated(address: str) -> str:
     email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
     try:
         parsed = email_validator.validate_email(
-            address[: EMAIL_MAX_LENGTH * 4], check_deliverability=False
+            address[: MAX_BYTES * 4], check_deliverability=False
         )
     except (email_validator.EmailNotValidError, UnicodeError) as error:
         reason = str(error) if isinstance(error, email_validator.EmailNotValidError) else ""
@@ -51,11 +53,12 @@ def _validated(address: str) -> str:
             hint=_as_hint(reason) or "it must be UTF-8 text of the form name@domain.tld",
         ) from error
     canonical = lenient_email(f"{parsed.local_part}@{parsed.ascii_domain}")
-    if len(canonical) > EMAIL_MAX_LENGTH:
-        raise InvalidInput(
-            f'"{visible(address)}" is not a valid e-mail address',
-            hint=f"it has more than {EMAIL_MAX_LENGTH} characters",
-        )
+    for part, limit in ((canonical.rpartition("@")[0], LOCAL_MAX_BYTES), (canonical, MAX_BYTES)):
+        if len(part.encode()) > limit:
+            raise InvalidInput(
+                f'"{visible(address)}" is not a valid e-mail address',
+                hint=f'"{visible(part, 20)}" has more than {limit} bytes',
+            )
     return canonical
 
 

@@ -93,7 +93,12 @@ def test_the_orm_of_the_challenge_page_answers(cli: Command, database_url: str) 
     _create_ana(cli)
     program = f"{code[1]}\nimport sys\nprint(describe(sys.argv[1], 'ana@example.com'))"
     done = subprocess.run(
-        [sys.executable, "-c", program, database_url.replace("postgresql:", "postgresql+psycopg2:")],
+        [
+            sys.executable,
+            "-c",
+            program,
+            database_url.replace("postgresql:", "postgresql+psycopg2:"),
+        ],
         capture_output=True,
         env=process_environment(),
         timeout=60,

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from tests.support.commands import Command
 
-USER_FIELDS = (
-    "id name email role_id role claims active has_password version created_at updated_at".split()
-)
+USER_FIELDS = [
+    "id",
+    "name",
+    "email",
+    "role_id",
+    "role",
+    "claims",
+    "active",
+    "has_password",
+    "version",
+    "created_at",
+    "updated_at",
+]
 
 
 def create_company(cli: Command) -> None:

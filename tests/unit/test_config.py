@@ -37,7 +37,7 @@ def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_defau
     variable = setting.variables[0]
     (tmp_path / ".env").write_text(f"{variable}={dotenv}\n")
 
-    def value(**sources) -> tuple[str, str]:
+    def value(**sources) -> tuple[str | None, str]:
         loaded = load_settings(**sources)
         rendered = {row[0]: row for row in render_settings(loaded)}
         return rendered[setting.name][1], rendered[setting.name][2]
@@ -94,7 +94,10 @@ def test_libpq_variables_of_the_file_reach_the_connection_unless_the_environment
     ("given", "normal"),
     [
         ("postgres://u@h/d", "postgresql+psycopg2://u@h/d"),
-        ("postgresql://u@h:5433/d?sslmode=require", "postgresql+psycopg2://u@h:5433/d?sslmode=require"),
+        (
+            "postgresql://u@h:5433/d?sslmode=require",
+            "postgresql+psycopg2://u@h:5433/d?sslmode=require",
+        ),
         ("postgresql+psycopg2://u@h/d", "postgresql+psycopg2://u@h/d"),
         ("postgresql://", "postgresql+psycopg2://"),
         ("postgresql:///d?host=/run/postgresql", "postgresql+psycopg2:///d?host=/run/postgresql"),
