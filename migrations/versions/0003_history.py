@@ -79,6 +79,7 @@ def downgrade() -> None:
 
 
 def refuse_changes_postgresql() -> None:
+    """Refuse UPDATE, DELETE and TRUNCATE, also of no row at all."""
     op.execute("""
 CREATE FUNCTION usermgr_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -88,25 +89,25 @@ END
 $$
     """)
     for table in TABLES:
-        op.execute(f"""
-            CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
-                FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only()
-        """)
+        op.execute(
+            f"CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}"
+            " FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only()"
+        )
 
 
 def refuse_changes_sqlite() -> None:
+    """Refuse UPDATE, DELETE, and INSERT OR REPLACE, which removes a row without a DELETE."""
     for table in TABLES:
-        for event in ("UPDATE", "DELETE"):
-            op.execute(f"""
-                CREATE TRIGGER {table}_no_{event.lower()} BEFORE {event} ON {table} BEGIN
-                    SELECT RAISE(ABORT,
-                        'the history is append-only: {event} of {table} is refused');
-                END
-            """)
-        # INSERT OR REPLACE removes the old row without firing the trigger for DELETE.
-        op.execute(f"""
-            CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table}
-            WHEN EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id) BEGIN
-                SELECT RAISE(ABORT, 'the history is append-only: REPLACE of {table} is refused');
-            END
-        """)
+        refuse(table, "UPDATE", f"BEFORE UPDATE ON {table}")
+        refuse(table, "DELETE", f"BEFORE DELETE ON {table}")
+        replaced = f"EXISTS (SELECT 1 FROM {table} WHERE id = NEW.id)"
+        refuse(table, "REPLACE", f"BEFORE INSERT ON {table} WHEN {replaced}")
+
+
+def refuse(table: str, event: str, when: str) -> None:
+    """Let one event fail on SQLite."""
+    message = f"the history is append-only: {event} of {table} is refused"
+    op.execute(
+        f"CREATE TRIGGER {table}_no_{event.lower()} {when}\n"
+        f"BEGIN\n    SELECT RAISE(ABORT, '{message}');\nEND"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from sqlalchemy import text
 
@@ -75,7 +77,7 @@ def test_what_a_change_was_before_is_what_it_was_after_the_one_before(cli: Comma
     for words in (["grant", "1", "2"], ["revoke", "1", "1"], ["disable", "1"]):
         cli("user", *words)
     history = cli("user", "history", "1", "-o", "json").json
-    for earlier, later in zip(history, history[1:], strict=False):
+    for earlier, later in itertools.pairwise(history):
         assert later["before"] == earlier["after"]
     assert [c["after"]["version"] for c in history] == [1, 2, 3, 4]
 

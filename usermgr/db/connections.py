@@ -55,10 +55,12 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def _postgresql_engine(settings: Settings) -> Engine:
+    from usermgr.db import waiting
+
     arguments: dict[str, Any] = {
         "application_name": "usermgr",
         "client_encoding": "utf8",
-        "connect_timeout": max(2, round(settings.connect_timeout)),
+        "connection_factory": waiting.connection_class(settings.connect_timeout),
         # A network that falls silent is noticed by the kernel within half a minute.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -68,13 +70,20 @@ def _postgresql_engine(settings: Settings) -> Engine:
     arguments |= settings.libpq
     in_url = _connection_keywords(settings.database_url)
     arguments = {key: value for key, value in arguments.items() if key not in in_url}
-    return create_engine(
+    engine = create_engine(
         settings.database_url,
         poolclass=NullPool,
         connect_args=arguments,
         use_native_hstore=False,
         hide_parameters=True,
     )
+    waiting.install()
+
+    @event.listens_for(engine, "connect")
+    def allow(connection: Any, _record: object) -> None:
+        waiting.allow(connection, settings.statement_timeout)
+
+    return engine
 
 
 def _connection_keywords(url: str) -> set[str]:

@@ -78,7 +78,7 @@ def find_other_differences(connection: Connection) -> list[str]:
     if dialect == "postgresql":
         found += _compare_collations(inspector)
     else:
-        found += _missing_expression_indexes(connection)
+        found += _compare_sqlite_texts(connection)
     present = set(connection.execute(text(_ENABLED_TRIGGERS[dialect])).scalars())
     missing = [name for name in TRIGGERS[dialect] if name not in present]
     return found + [f"there is no trigger {name}, or it is disabled" for name in missing]
@@ -109,9 +109,16 @@ def _compare_collations(inspector: Inspector) -> Iterator[str]:
                 yield f"{table.name}.{column.name} has the collation {found or 'default'}"
 
 
-def _missing_expression_indexes(connection: Connection) -> Iterator[str]:
-    indexes = "SELECT name FROM sqlite_master WHERE type = 'index'"
-    present = set(connection.execute(text(indexes)).scalars())
-    for name in ("roles_description_un", "claims_description_un"):
-        if name not in present:
-            yield f"there is no index {name}"
+def _compare_sqlite_texts(connection: Connection) -> Iterator[str]:
+    """What SQLite tells only in the text that made it: counters, and indexes over expressions."""
+    rows = connection.execute(text("SELECT name, lower(sql) AS sql FROM sqlite_master"))
+    texts: dict[str, str] = {row.name: row.sql or "" for row in rows}
+    for table in metadata.sorted_tables:
+        counted = bool(table.dialect_options["sqlite"]["autoincrement"])
+        if table.name in texts and counted and "autoincrement" not in texts[table.name]:
+            yield f"{table.name}.id is not counted by AUTOINCREMENT"
+    for table_name in ("roles", "claims"):
+        name = f"{table_name}_description_un"
+        wanted = f"create unique index {name} on {table_name} (lower(description))"
+        if texts.get(name) != wanted:
+            yield f"there is no unique index {name} over lower(description)"

@@ -89,6 +89,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _begin_postgresql(database: Database, connection: Connection, *, create_schema: bool) -> None:
+    # An upgrade may rewrite a large table: neither server nor client gives up.
+    connection.connection.dbapi_connection.patience = None  # type: ignore[union-attr]
     _require_version(database, connection)
     settings = {
         **database.transaction_settings(),

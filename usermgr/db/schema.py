@@ -95,7 +95,7 @@ def downgrade(database: Database, revision: str) -> SchemaReport:
             _run_alembic(connection, "downgrade", target or "base")
         if not target:
             connection.execute(text("DROP TABLE alembic_version"))
-    titles = revision_titles().items()
+    titles = reversed(revision_titles().items())
     changes = tuple(f"reverted {title}" for name, title in titles if target < name <= present)
     outcome = "downgraded" if changes else "unchanged"
     return SchemaReport(database.description, outcome, present, target or None, changes)

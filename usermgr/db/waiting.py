@@ -1,0 +1,78 @@
+"""How the client waits for PostgreSQL: interruptible by Ctrl-C, and with a deadline of its own.
+
+libpq alone waits inside C, where Ctrl-C has no effect, and for ever when a server or a proxy falls
+silent while the network still acknowledges packets; the server's own timeouts do not help then. With
+this callback installed psycopg2 polls its socket here instead, and closes the connection when an
+exception leaves the callback. COPY is refused by psycopg2 while a callback is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import threading
+import time
+from typing import Any, Final
+
+import psycopg2
+from psycopg2 import extensions
+
+GRACE_SECONDS: Final = 10.0
+"""How much later than the server's statement_timeout the client gives up."""
+
+CANCEL_SECONDS: Final = 2.0
+"""How long an interrupted command tries to tell the server."""
+
+
+class PatientConnection(extensions.connection):
+    """A connection that knows how many seconds one answer may take; None means for ever."""
+
+    patience: float | None = None
+
+
+def connection_class(connect_timeout: float) -> type[PatientConnection]:
+    """The class of connections whose opening may take that many seconds."""
+    return type("Connection", (PatientConnection,), {"patience": connect_timeout})
+
+
+def install() -> None:
+    """Make psycopg2 wait here from now on."""
+    extensions.set_wait_callback(_wait)
+
+
+def allow(connection: Any, statement_timeout: float) -> None:
+    """Let each answer on the connection take a little longer than the server's own limit."""
+    connection.patience = statement_timeout + GRACE_SECONDS if statement_timeout else None
+
+
+def _wait(connection: Any) -> None:
+    patience = getattr(connection, "patience", None)
+    deadline = None if patience is None else time.monotonic() + patience
+    try:
+        while (state := connection.poll()) != extensions.POLL_OK:
+            _wait_for_socket(connection, state, deadline)
+    except KeyboardInterrupt:
+        _cancel(connection)
+        raise
+
+
+def _cancel(connection: Any) -> None:
+    """Ask the server to stop what it does. libpq asks without a deadline, so a thread does it."""
+
+    def ask() -> None:
+        with contextlib.suppress(psycopg2.Error):
+            connection.cancel()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(CANCEL_SECONDS)
+
+
+def _wait_for_socket(connection: Any, state: int, deadline: float | None) -> None:
+    timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+    descriptors = [connection.fileno()]
+    reading = descriptors if state == extensions.POLL_READ else []
+    writing = descriptors if state == extensions.POLL_WRITE else []
+    if any(select.select(reading, writing, [], timeout)):
+        return
+    raise psycopg2.OperationalError("the server did not answer in time")
