@@ -278,8 +278,10 @@ def normalise_database_url(text: str, *, source: str = "database URL") -> str:
                 hint="write sqlite:///relative/file.db or sqlite:////absolute/file.db",
             )
         return text
+    # What is no URL may be a password, or hold one where nobody would look for it.
+    told = f' "{mask_url(text)}"' if separator or re.fullmatch(r"[\w./-]+", text) else ""
     raise InvalidInput(
-        f'the database URL "{mask_url(text)}" ({source}) is not understood',
+        f"the database URL{told} ({source}) is not understood",
         hint="write postgresql://user@host:port/database or sqlite:///path/to/file.db",
     )
 
@@ -299,7 +301,22 @@ def _checked_postgresql_url(url: str, source: str) -> str:
             f'the database URL ({source}) contains "#", which ends a URL',
             hint='percent-encode it in the password: "#" is %23',
         )
+    if not url.isprintable() or not _is_unambiguous(parts.netloc, url):
+        raise InvalidInput(
+            f'the database URL "{visible(mask_url(url))}" ({source}) can be read in two ways',
+            hint="percent-encode special characters in user, password and options "
+            "(@ is %40, / is %2F, ? is %3F)",
+        )
     return url
+
+
+def _is_unambiguous(authority: str, url: str) -> bool:
+    """Whether all readers take the same part of the URL for the password.
+
+    SQLAlchemy ends the password at the first ``@`` wherever it stands, RFC 3986 at the last one
+    before ``/`` or ``?``; with two readings, a part of the password is shown as host or database.
+    """
+    return "@" not in url.replace(authority, "", 1) if authority else True
 
 
 def mask_url(url: str) -> str:

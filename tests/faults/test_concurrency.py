@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -82,7 +83,7 @@ def test_changes_of_one_user_do_not_overwrite_each_other(
     assert user["claims"] == [f"claim {i}" for i in range(6)]
     history = cli("user", "history", "2", "-o", "json").json
     assert [change["after"]["version"] for change in history] == list(range(1, 10))
-    for earlier, later in zip(history[:-1], history[1:], strict=True):
+    for earlier, later in itertools.pairwise(history):
         assert later["before"] == earlier["after"]
     assert broken_promises(database_url) == {}
 

@@ -97,7 +97,7 @@ def _files(folder: Path, prefix: str) -> dict[str, bytes]:
     return {
         f"{prefix}/{path.relative_to(folder).as_posix()}": path.read_bytes()
         for path in folder.rglob("*")
-        if path.is_file() and path.suffix != ".pyc"
+        if path.is_file() and "__pycache__" not in path.parts
     }
 
 

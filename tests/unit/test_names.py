@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.profiles import PURE
 from usermgr.errors import InvalidInput
 from usermgr.names import MAX_ID, canonical_label, canonical_name, parse_id, visible
 
@@ -60,7 +59,6 @@ def test_what_is_no_name_is_refused_and_shown_safely(given_name: str, message: s
     assert refused.value.hint
 
 
-@PURE
 @given(ACCEPTED)
 def test_the_stored_form_of_any_name_is_stable(name: str):
     stored = canonical_name(name, "name")
@@ -101,7 +99,6 @@ def test_ids_are_ascii_digits_and_what_no_row_can_have_is_zero(text: str, number
     assert parse_id(text) == number
 
 
-@PURE
 @given(st.text(max_size=300))
 def test_what_a_message_shows_is_printable_and_short(text: str):
     shown = visible(text, 80)

@@ -43,7 +43,6 @@ def test_a_time_is_an_instant_in_utc(text: str, instant: datetime):
         "7",
         "7y",
         "-7d",
-        "99999w",
         "2026-02-30",
         "2026-13-01",
         "0001-01-01T00:00+14:00",

@@ -1,9 +1,9 @@
 """How the client waits for PostgreSQL: interruptible by Ctrl-C, and with a deadline of its own.
 
 libpq alone waits inside C, where Ctrl-C has no effect, and for ever when a server or a proxy falls
-silent while the network still acknowledges packets; the server's own timeouts do not help then. With
-this callback installed psycopg2 polls its socket here instead, and closes the connection when an
-exception leaves the callback. COPY is refused by psycopg2 while a callback is installed.
+silent while the network still acknowledges packets; the server's own timeouts do not help then.
+With this callback installed psycopg2 polls its socket here instead, and closes the connection when
+an exception leaves the callback. COPY is refused by psycopg2 while a callback is installed.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ text, and plain JSON structures. What a reader of the format parses is what was 
 from __future__ import annotations
 
 import csv
+import functools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -52,9 +53,20 @@ def cell(value: Any) -> str:
 
 def write_csv(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
     """RFC 4180 with a header, but lines end with LF, as everywhere else on a Unix pipe."""
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(_LineFeeds(out), lineterminator="\r\n")
     writer.writerow(fields)
     writer.writerows([cell(row[field]) for field in fields] for row in rows)
+
+
+class _LineFeeds:
+    """Ends the rows of a csv writer with LF. The writer itself has to be told CRLF, because it
+    quotes a lone CR inside a cell only then."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, row: str) -> None:
+        self._out.write(row.removesuffix("\r\n") + "\n")
 
 
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -110,8 +122,25 @@ def _json_object(fields: Sequence[str], row: Row) -> str:
 def _yaml(value: Any) -> str:
     import yaml
 
-    text: str = yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=2**31)
+    text: str = yaml.dump(
+        value, Dumper=_yaml_dumper(), allow_unicode=True, sort_keys=False, width=2**31
+    )
     return text
+
+
+@functools.cache
+def _yaml_dumper() -> Any:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Writes text with unusual characters in double quotes: only there are they escaped."""
+
+    def represent(dumper: Any, text: str) -> Any:
+        style = None if text.isprintable() else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, represent)
+    return Dumper
 
 
 MANY: Mapping[str, Callable[[TextIO, Sequence[str], Iterable[Row]], None]] = {
