@@ -24,8 +24,8 @@ from tests.support.databases import (
     open_database,
 )
 from tests.support.postgres import Server, running_server
-from usermgr.config import sqlite_path
 from usermgr.db.engine import Database
+from usermgr.urls import sqlite_path
 
 # Read now, because the tests do not see the variables of the machine.
 CHOSEN_SERVER = os.environ.get("USERMGR_TEST_DATABASE_URL")

@@ -19,7 +19,7 @@ from tests.support.databases import PostgresDatabases, open_database
 from tests.support.people import create_company
 from tests.support.postgres import with_database
 from tests.support.proxy import Act, proxy
-from usermgr.config import sqlite_path
+from usermgr.urls import sqlite_path
 
 MARKER = "hunter2-secret"
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, create_engine, event, text
 
 from tests.support.postgres import Server
-from usermgr.config import load_settings, normalise_database_url
+from usermgr.config import load_settings
 from usermgr.db import schema
 from usermgr.db.engine import Database
+from usermgr.urls import normalise_database_url
 
 
 def open_database(url: str, **flags: str) -> Database:

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from usermgr.config import (
-    SETTINGS,
-    describe_database,
-    load_settings,
-    mask_url,
-    normalise_database_url,
-    render_settings,
-    url_has_password,
-)
+from usermgr.config import SETTINGS, load_settings, render_settings
 from usermgr.errors import InvalidInput
+from usermgr.urls import describe_database, mask_url, normalise_database_url, url_has_password
 
 OTHER = {
     "database_url": ("sqlite:///a.db", "sqlite:///b.db", "sqlite:///c.db"),

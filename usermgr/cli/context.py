@@ -12,7 +12,8 @@ import typer
 from usermgr.cli.output import Output
 from usermgr.cli.prompts import Prompts
 from usermgr.cli.views import view_of
-from usermgr.config import OUTPUT_FORMATS, Settings, load_settings, url_has_password
+from usermgr.config import OUTPUT_FORMATS, Settings, load_settings
+from usermgr.urls import url_has_password
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -151,7 +152,7 @@ def _system_user() -> str:
 
 
 def _has_content(database: Database) -> bool:
-    from usermgr.config import sqlite_path
+    from usermgr.urls import sqlite_path
 
     path = sqlite_path(database.url)
     return path.exists() and path.stat().st_size > 0

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.pool import NullPool
 
-from usermgr.config import Settings, describe_database, sqlite_path
+from usermgr.config import Settings
 from usermgr.db.models import HEAD_REVISION
 from usermgr.errors import Unavailable
+from usermgr.urls import describe_database, sqlite_path
 
 
 def quoted(identifier: str) -> str:

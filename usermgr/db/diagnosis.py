@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, text
 
-from usermgr.config import sqlite_path
 from usermgr.db.connections import quoted, stale_schema
 from usermgr.db.engine import Database, current_revision
 from usermgr.db.models import HEAD_REVISION, metadata
 from usermgr.errors import UserMgrError
 from usermgr.records import CheckRow
+from usermgr.urls import sqlite_path
 
 OLDEST_POSTGRESQL = 130_000
 OLDEST_SQLITE = (3, 35, 0)

@@ -17,11 +17,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from usermgr.config import Settings, describe_database
+from usermgr.config import Settings
 from usermgr.db.connections import make_engine, quoted, quoted_schema, stale_schema
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
 from usermgr.db.models import HEAD_REVISION, changes, operations
 from usermgr.errors import Unavailable
+from usermgr.urls import describe_database
 
 Clock = Callable[[], datetime]
 

@@ -10,11 +10,11 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from usermgr.config import sqlite_path
 from usermgr.db.connections import quoted
 from usermgr.db.diagnosis import OLDEST_POSTGRESQL
 from usermgr.db.engine import Database
 from usermgr.errors import Conflict, Unavailable
+from usermgr.urls import sqlite_path
 
 LOCK_KEY: Final = 0x75736572_6D6772
 """The advisory lock that migrations of one database hold: "usermgr" in ASCII."""

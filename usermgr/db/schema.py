@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
-from usermgr.config import Settings, sqlite_path
+from usermgr.config import Settings
 from usermgr.db.adopt import FIRST_REVISION, TABLES, Merge, adopt, prepare
 from usermgr.db.connections import quoted_schema, stale_schema
 from usermgr.db.differences import describe_differences, find_other_differences
@@ -27,6 +27,7 @@ from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
 from usermgr.errors import Conflict, InvalidInput, Unavailable
 from usermgr.names import visible
 from usermgr.records import SchemaReport, SchemaStatus
+from usermgr.urls import sqlite_path
 
 OUR_TABLES: Final = (*TABLES, "operations", "changes")
 
