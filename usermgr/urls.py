@@ -9,7 +9,6 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from usermgr.errors import InvalidInput
-from usermgr.names import visible
 
 MASK: Final = "***"
 
@@ -46,6 +45,11 @@ def normalise_database_url(text: str, *, source: str = "database URL") -> str:
 
 
 def _checked_postgresql_url(url: str, source: str) -> str:
+    if not url.isprintable():
+        raise InvalidInput(
+            f"the database URL ({source}) contains a character that is not printable",
+            hint="write it on one line, and percent-encode special characters",
+        )
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -60,9 +64,9 @@ def _checked_postgresql_url(url: str, source: str) -> str:
             f'the database URL ({source}) contains "#", which ends a URL',
             hint='percent-encode it in the password: "#" is %23',
         )
-    if not url.isprintable() or not _is_unambiguous(parts.netloc, url):
+    if not _is_unambiguous(parts.netloc, url):
         raise InvalidInput(
-            f'the database URL "{visible(mask_url(url))}" ({source}) can be read in two ways',
+            f'the database URL "{mask_url(url)}" ({source}) can be read in two ways',
             hint="percent-encode special characters in user, password and options "
             "(@ is %40, / is %2F, ? is %3F)",
         )
@@ -72,10 +76,11 @@ def _checked_postgresql_url(url: str, source: str) -> str:
 def _is_unambiguous(authority: str, url: str) -> bool:
     """Whether all readers take the same part of the URL for the password.
 
-    SQLAlchemy ends the password at the first ``@`` wherever it stands, RFC 3986 at the last one
+    SQLAlchemy ends a password at the first ``@``, wherever it stands, RFC 3986 at the last one
     before ``/`` or ``?``; with two readings, a part of the password is shown as host or database.
     """
-    return "@" not in url.replace(authority, "", 1) if authority else True
+    first = re.match(r"[^:/]*(?::[^@]*)?@", url.partition("://")[2])
+    return (first[0] if first else "") == authority[: authority.rfind("@") + 1]
 
 
 def mask_url(url: str) -> str:

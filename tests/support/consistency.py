@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, select, text
 
 from tests.support.databases import open_database
+from usermgr.db.models import changes, claims, operations, roles, users
+from usermgr.records import UserFilter
+from usermgr.services.lookup import iterate_users
+from usermgr.services.users import image
 
 _BROKEN = {
     "users whose operation is not there": """
@@ -43,8 +51,65 @@ _BROKEN = {
 }
 
 
-def broken_promises(url: str) -> dict[str, int]:
-    """What is wrong in the database, with how often; empty when all is well."""
-    with open_database(url).connect() as connection:
+def broken_promises(url: str) -> dict[str, Any]:
+    """What is wrong in the database, with how often or what; empty when all is well."""
+    database = open_database(url)
+    with database.connect() as connection:
         found = {what: connection.execute(text(sql)).scalar_one() for what, sql in _BROKEN.items()}
+        found["images that are not the rows"] = list(_untrue_images(connection))
+        found["histories with a gap"] = list(_gaps(connection))
+        found["counts that are not the changes"] = list(_untrue_counts(connection))
+    database.engine.dispose()
     return {what: number for what, number in found.items() if number}
+
+
+def _untrue_images(connection: Connection) -> Iterator[tuple[str, int]]:
+    """Things whose row differs from what their last change says."""
+    statement = select(changes.c.entity, changes.c.entity_id, changes.c.after)
+    last = {
+        (row.entity, row.entity_id): row.after
+        for row in connection.execute(statement.order_by(changes.c.id))
+    }
+    present: dict[tuple[str, int], dict[str, Any]] = {}
+    for user in iterate_users(connection, UserFilter()):
+        present["user", user.id] = image(user)
+    for entity, table in (("role", roles), ("claim", claims)):
+        for row in connection.execute(select(table)):
+            present[entity, row.id] = dict(row._mapping)
+    for key, after in last.items():
+        if present.get(key) != after:
+            yield key
+
+
+def _gaps(connection: Connection) -> Iterator[int]:
+    """Changes that did not begin with what the change before them left."""
+    statement = select(
+        changes.c.id, changes.c.entity, changes.c.entity_id, changes.c.before, changes.c.after
+    )
+    left: dict[tuple[str, int], Any] = {}
+    for row in connection.execute(statement.order_by(changes.c.id)):
+        key = (row.entity, row.entity_id)
+        if key in left and left[key] != row.before:
+            yield row.id
+        left[key] = row.after
+
+
+def _untrue_counts(connection: Connection) -> Iterator[int]:
+    """Operations whose counts are not those of their changes and of the users they created."""
+    made: dict[int, Counter[str]] = {
+        row.id: Counter() for row in connection.execute(select(operations.c.id))
+    }
+    told = select(changes.c.operation_id, changes.c.entity, changes.c.action, changes.c.entity_id)
+    single = set()
+    for row in connection.execute(told):
+        made[row.operation_id][f"{row.entity}.{row.action}"] += 1
+        if (row.entity, row.action) == ("user", "create"):
+            single.add(row.entity_id)
+    for row in connection.execute(select(users.c.id, users.c.created_in)):
+        if row.id not in single:
+            made[row.created_in]["user.create"] += 1
+    for row in connection.execute(select(operations.c.id, operations.c.counts)):
+        # Grants that are made with many users at once have no changes of their own.
+        counts = {what: n for what, n in row.counts.items() if what != "grant.create"}
+        if counts != made[row.id]:
+            yield row.id

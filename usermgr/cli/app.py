@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, Final, TextIO, cast
 
 import typer
 from typer.core import TyperGroup
@@ -15,11 +16,12 @@ from typer.core import TyperGroup
 from usermgr.cli.context import AppContext
 from usermgr.cli.options import Group
 from usermgr.cli.output import ReaderLeft, write_error
-from usermgr.errors import INTERNAL_EXIT_STATUS, Cancelled, InvalidInput, UserMgrError
+from usermgr.errors import INTERNAL_EXIT_STATUS, Cancelled, InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
 
 PROGRAM = "usermgr"
 COMPLETE_VARIABLE = "_USERMGR_COMPLETE"
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 GROUPS: dict[str, tuple[str, str]] = {
     "user": ("usermgr.cli.user", "Create, find, list, change and delete users."),
@@ -95,6 +97,7 @@ def _root() -> None:
 
 def main() -> None:
     """The program's entry point: ends the process with the documented exit status."""
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
@@ -134,6 +137,10 @@ def run(
         return _fail(app, argv, Cancelled("interrupted; what was not committed is undone"))
     except (ReaderLeft, BrokenPipeError):
         return 0
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            return _unexpected(app, error)
+        return _fail(app, argv, Unavailable(f"the output cannot be written: {error.strerror}"))
     except Exception as error:  # noqa: BLE001 - the last line of defence, told as a bug
         return _unexpected(app, error)
 
@@ -189,9 +196,38 @@ def _is_safe(error: Exception) -> bool:
 
 
 def _print_trace(app: AppContext, error: BaseException) -> None:
+    """The chain of errors, the first one first. Of their texts only the first line is shown: in
+    the others drivers repeat the rows and values of a statement, password hashes included."""
     import traceback
 
-    traceback.print_exception(error, file=app.stderr)
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None:
+        chain.insert(0, following)
+        context = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or context
+    for raised in chain:
+        kind = type(raised)
+        first_line = next(iter(str(raised).splitlines()), "")
+        app.stderr.write("Traceback (most recent call last):\n")
+        app.stderr.writelines(traceback.format_tb(raised.__traceback__))
+        app.stderr.write(f"{kind.__module__}.{kind.__qualname__}: {first_line}\n\n")
+
+
+def _replace_closed_streams() -> None:
+    """Give a stream that the caller closed its number back: a database file or a connection that
+    is opened later would get it. Nothing is read there, and writing to stdout is an error."""
+    if sys.stdin is None:
+        sys.stdin = _null(os.O_RDONLY, "r")
+    if sys.stdout is None:
+        sys.stdout = _null(os.O_RDONLY, "w")
+    if sys.stderr is None:
+        sys.stderr = _null(os.O_WRONLY, "w")
+
+
+def _null(flags: int, mode: str) -> TextIO:
+    stream: Any = os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8")
+    return cast(TextIO, stream)
 
 
 def _flush_or_forget() -> None:

@@ -115,7 +115,7 @@ class Output:
             yield lambda done: progress.advance(task, done)
 
     def _say(self, text: str) -> None:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):
             self._stderr.write(_shown(text, keep="\n") + "\n")
             self._stderr.flush()
 
@@ -169,7 +169,7 @@ def write_error(stderr: TextIO, error: UserMgrError, *, as_json: bool) -> None:
         text = json.dumps({"error": shown}, ensure_ascii=False, default=str)
     else:
         text = f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         stderr.write(_shown(text, keep="\n") + "\n")
         stderr.flush()
 

@@ -136,7 +136,7 @@ class Database:
             op = Operation(connection, operation_id, command, actor, source, self._clock())
             yield op
             op.finish(self._clock())
-            self._commit(op)
+            self.commit(connection, look=f"look for it with: usermgr operation show {op.id}")
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -206,16 +206,17 @@ class Database:
         with self.connect() as connection:
             return stale_schema(self.description, current_revision(self, connection))
 
-    def _commit(self, op: Operation) -> None:
+    def commit(self, connection: Connection, *, look: str) -> None:
+        """Commit. ``look`` says how to see what became of it when the connection is lost."""
         try:
-            op.connection.commit()
+            connection.commit()
         except SQLAlchemyError as error:
             if not lost_connection(error):
                 raise
             raise Unavailable(
                 f'the connection to "{self.description}" was lost during the commit: '
                 "it is unknown whether the change was stored",
-                hint=f"look for it with: usermgr operation show {op.id}",
+                hint=look,
             ) from error
 
 

@@ -7,7 +7,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 
 from usermgr.errors import InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
@@ -148,7 +154,13 @@ def _translate_postgresql(error: DBAPIError, database: str) -> Exception:
             f'the connection to the database was lost: "{database}"',
             hint="nothing was changed; try again",
         )
-    if isinstance(error, OperationalError) and code is None:
+    if isinstance(error, ProgrammingError) and "invalid dsn" in str(error.orig):
+        reason = visible(_first_line(error).rpartition("invalid dsn: ")[2].replace('"', "'"), 200)
+        return InvalidInput(
+            f"the database URL has an option that is not understood: {reason}",
+            hint="the options are libpq's connection parameters, such as sslmode",
+        )
+    if code is None and (isinstance(error, OperationalError) or "invalid dsn" in str(error.orig)):
         return _connection_failed(error, database)
     if code in ("22P05", "22021"):
         return InvalidInput(

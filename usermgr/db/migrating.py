@@ -43,7 +43,7 @@ def migration(database: Database, *, create_schema: bool = False) -> Iterator[Co
             if getattr(error.orig, "pgcode", None) in ("0A000", "2BP01"):
                 raise _dependent_objects(database, error) from error
             raise
-        connection.commit()
+        database.commit(connection, look="look at it with: usermgr schema status")
 
 
 def create_file(database: Database) -> None:

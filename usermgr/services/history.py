@@ -10,7 +10,7 @@ from usermgr.db.models import changes, operations, users
 from usermgr.emails import lenient_email
 from usermgr.errors import NotFound
 from usermgr.formats.writers import cell
-from usermgr.names import parse_id, require_text, visible
+from usermgr.names import MAX_ID, parse_id, require_text, visible
 from usermgr.records import Change, OperationDetail, OperationRecord
 from usermgr.services.references import no_such_user
 
@@ -21,7 +21,7 @@ def list_operations(
     """The newest operations first, older than the id ``before``, and how many there are in all."""
     statement = select(*operations.c).order_by(operations.c.id.desc()).limit(limit)
     if before is not None:
-        statement = statement.where(operations.c.id < before)
+        statement = statement.where(operations.c.id < min(before, MAX_ID))
     found = [OperationRecord(**row._mapping) for row in connection.execute(statement)]
     if before is None and len(found) < limit:
         return found, len(found)

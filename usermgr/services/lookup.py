@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from usermgr.db.models import Instant, claims, roles, user_claims, users
 from usermgr.db.sql import by_code_point, escape_like, fold, json_list
 from usermgr.errors import InvalidInput
-from usermgr.names import require_text, visible
+from usermgr.names import MAX_ID, require_text, visible
 from usermgr.passwords import UNUSABLE
 from usermgr.records import User, UserFilter, UserPage, UserSort
 from usermgr.services.references import no_such_user, resolve_claims, resolve_role, user_condition
@@ -166,10 +166,9 @@ def _read_cursor(cursor: str, sort: UserSort) -> tuple[Any, int]:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         made_for, key, user_id = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        key = datetime.fromisoformat(key) if sort == "created_at" else key
-        if not isinstance(user_id, int) or not isinstance(key, int | str | datetime):
-            raise ValueError
-    except (ValueError, TypeError, binascii.Error) as error:
+        key = _sort_value(made_for, key)
+        user_id = _sort_value("id", user_id)
+    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
         raise InvalidInput(
             f'"{visible(cursor)}" is not a cursor',
             hint="take it from the note below the page before",
@@ -180,3 +179,15 @@ def _read_cursor(cursor: str, sort: UserSort) -> tuple[Any, int]:
             hint=f"pass --sort {visible(str(made_for))}, or begin again without --after",
         )
     return key, user_id
+
+
+def _sort_value(sort: UserSort, value: Any) -> Any:
+    """The value as the sort's column holds it. Raises ValueError or TypeError for any other."""
+    if sort == "created_at":
+        return datetime.fromisoformat(value).astimezone(UTC)
+    if sort == "id":
+        if type(value) is int and abs(value) <= MAX_ID:
+            return value
+    elif sort in _SORT_KEYS and isinstance(value, str):
+        return require_text(value, "cursor")
+    raise ValueError(value)
