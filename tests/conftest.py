@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.commands import ACTOR, Command, Result, run_inside, run_process
 from tests.support.databases import (
@@ -29,6 +30,10 @@ from usermgr.urls import sqlite_path
 
 # Read now, because the tests do not see the variables of the machine.
 CHOSEN_SERVER = os.environ.get("USERMGR_TEST_DATABASE_URL")
+# The same examples in every run, and no limit of time for one of them on a busy machine.
+settings.register_profile("usermgr", derandomize=True, database=None, deadline=None)
+settings.load_profile("usermgr")
+
 _HIDDEN = ("USERMGR_", "_USERMGR_", "PG", "DATABASE_URL")
 
 

@@ -99,9 +99,10 @@ def test_help_imports_no_database_and_no_other_heavy_library(argv: list[str]):
 @pytest.mark.parametrize("line", LINES_TO_COMPLETE)
 def test_completing_commands_and_options_imports_no_database(line: str):
     words = line.split(" ")
+    # The script that Typer gives to bash hands the words over line by line.
     completion = {
         "_USERMGR_COMPLETE": "complete_bash",
-        "COMP_WORDS": line,
+        "COMP_WORDS": "\n".join(words),
         "COMP_CWORD": str(len(words) - 1),
     }
 

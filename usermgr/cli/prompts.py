@@ -36,7 +36,10 @@ class Prompts:
             raise Cancelled("declined; nothing was changed")
 
     def ask_password(self, *, twice: bool) -> str:
-        """A password typed without an echo. Raises InvalidInput when the two entries differ."""
+        """A password typed without an echo.
+
+        Raises InvalidInput when the two entries differ, Cancelled when none is typed.
+        """
         if not self._stdin.isatty():
             raise InvalidInput(
                 "there is no terminal to ask for the password on",
@@ -44,8 +47,12 @@ class Prompts:
             )
         import getpass
 
-        password = getpass.getpass("Password: ", stream=self._stderr)
-        if twice and getpass.getpass("Repeat it: ", stream=self._stderr) != password:
+        try:
+            password = getpass.getpass("Password: ", stream=self._stderr)
+            repeated = getpass.getpass("Repeat it: ", stream=self._stderr) if twice else password
+        except EOFError as error:
+            raise Cancelled("interrupted; nothing was changed") from error
+        if repeated != password:
             raise InvalidInput("the two passwords differ", hint="try again")
         return password
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from sqlalchemy import Connection, text
 
 from usermgr.db.adopt_postgresql import normalise_postgresql, read_postgresql_columns
-from usermgr.db.obstacles import find_obstacles, require_free_way, resolve_obstacles
+from usermgr.db.obstacles import counted, find_obstacles, require_free_way, resolve_obstacles
 from usermgr.errors import Conflict
 from usermgr.names import visible
 
@@ -93,8 +93,8 @@ def prepare(
     plain = connection.execute(text(_OTHER_PASSWORDS)).scalar_one()
     if plain:
         changed.append(
-            f"note: {plain} users have a password in no known hash format (plain text?): "
-            "it cannot be verified; give new ones with usermgr user set-password"
+            f"note: the password of {counted(plain, 'user')} is in no known hash format (plain "
+            "text?) and cannot be verified; set a new one with: usermgr user set-password"
         )
     return changed
 
@@ -162,8 +162,8 @@ def _extra_column(connection: Connection, name: str, kind: str) -> list[str]:
 
 def _count_rows(connection: Connection) -> str:
     counts = [
-        f"{connection.execute(text(f'SELECT count(*) FROM {table}')).scalar_one()} {noun}"
-        for table, noun in zip(TABLES, ("roles", "claims", "users", "grants"), strict=True)
+        counted(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one(), noun)
+        for table, noun in zip(TABLES, ("role", "claim", "user", "grant"), strict=True)
     ]
     return "kept " + ", ".join(counts)
 

@@ -189,8 +189,9 @@ def _sequence(connection: Connection, table: str) -> str | None:
 
 
 def _last_number(connection: Connection, table: str) -> int:
-    """The last number that the id's sequence gave out; 0 without a sequence or a number."""
-    statement = (
-        "SELECT pg_sequence_last_value(CAST(pg_get_serial_sequence(:table, 'id') AS regclass))"
-    )
-    return connection.execute(text(statement), {"table": table}).scalar() or 0
+    """The number before the one that the id's sequence will give out next; 0 without a sequence."""
+    sequence = _sequence(connection, table)
+    if sequence is None:
+        return 0
+    statement = f"SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END FROM {sequence}"
+    return int(connection.execute(text(statement)).scalar_one())

@@ -160,7 +160,7 @@ def _translate_postgresql(error: DBAPIError, database: str) -> Exception:
             f"the database URL has an option that is not understood: {reason}",
             hint="the options are libpq's connection parameters, such as sslmode",
         )
-    if code is None and (isinstance(error, OperationalError) or "invalid dsn" in str(error.orig)):
+    if isinstance(error, OperationalError) and code is None:
         return _connection_failed(error, database)
     if code in ("22P05", "22021"):
         return InvalidInput(

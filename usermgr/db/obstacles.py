@@ -70,11 +70,19 @@ _SHARED_EMAILS = """
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One row of a group: its id and the text it holds."""
+
+    id: int
+    stored: str
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
-    """Rows that would be the same: (id, stored text) in the order of their ids."""
+    """Rows that would be the same, in the order of their ids."""
 
     value: str
-    rows: tuple[tuple[int, str], ...]
+    rows: tuple[Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +124,12 @@ def require_free_way(
     found: Obstacles, database: str, *, merge_roles: bool, merge_claims: bool
 ) -> None:
     """Raise Conflict with every row in the way, except those that merging takes care of."""
-    told = [Told("emails", "e-mails belong to several users", _group_lines("e-mail", found.emails))]
+    told = [Told("emails", "e-mails of several users", _group_lines("e-mail", found.emails))]
     if not merge_roles:
-        told.append(Told("roles", "role names are repeated", _group_lines("role", found.roles)))
+        told.append(Told("roles", "repeated role names", _group_lines("role", found.roles)))
     if not merge_claims:
-        told.append(Told("claims", "claim names are repeated", _group_lines("claim", found.claims)))
-        told.append(Told("grants", "grants are repeated", _row_lines("grant", found.grants)))
+        told.append(Told("claims", "repeated claim names", _group_lines("claim", found.claims)))
+        told.append(Told("grants", "repeated grants", _row_lines("grant", found.grants)))
     told += [
         Told("problems", problem.sentence, _row_lines(problem.noun, problem.rows))
         for problem in found.problems
@@ -144,14 +152,19 @@ def resolve_obstacles(connection: Connection, found: Obstacles) -> list[str]:
         insert = "INSERT INTO user_claims (user_id, claim_id) VALUES (:user_id, :claim_id)"
         connection.execute(text(insert), row)
     if repeated:
-        changed.append(f"joined {len(repeated)} repeated grants")
+        changed.append(f"joined {counted(len(repeated), 'repeated grant')}")
     emails = connection.execute(
         text("UPDATE users SET email = n.email FROM usermgr_emails n WHERE n.id = users.id")
     ).rowcount
     if emails:
-        changed.append(f"made {emails} e-mails canonical")
+        changed.append(f"made {counted(emails, 'e-mail')} canonical")
     connection.execute(text("DROP TABLE usermgr_emails"))
     return changed
+
+
+def counted(number: int, noun: str) -> str:
+    """The number with its noun, such as "1 user" or "2 users"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _problems(connection: Connection, claim_name: str) -> Iterator[Problem]:
@@ -159,13 +172,13 @@ def _problems(connection: Connection, claim_name: str) -> Iterator[Problem]:
         for name in columns:
             column = claim_name if (table, name) == ("claims", "description") else name
             empty = f"SELECT id FROM {table} WHERE {column} IS NULL"
-            yield Problem(f"rows of {table} have no {column}", table, _rows(connection, empty))
+            yield Problem(f"rows of {table} without {column}", table, _rows(connection, empty))
         repeated = f"SELECT id FROM {table} GROUP BY id HAVING count(*) > 1 ORDER BY id"
-        yield Problem(f"ids of {table} are repeated", table, _rows(connection, repeated))
+        yield Problem(f"repeated ids of {table}", table, _rows(connection, repeated))
     for sentence, noun, statement in (
-        ("users have a role that does not exist", "user", _NO_ROLE),
-        ("grants are of a user or claim that does not exist", "grant", _NO_PARTNER),
-        ("users have a date that cannot be read", "user", _BAD_DATES[connection.dialect.name]),
+        ("users whose role does not exist", "user", _NO_ROLE),
+        ("grants of a user or claim that does not exist", "grant", _NO_PARTNER),
+        ("users with a date that cannot be read", "user", _BAD_DATES[connection.dialect.name]),
     ):
         yield Problem(sentence, noun, _rows(connection, statement))
 
@@ -203,7 +216,7 @@ def _repeated_names(connection: Connection, table: str, column: str) -> str:
 def _groups(connection: Connection, statement: str) -> tuple[Group, ...]:
     rows = connection.execute(text(statement)).all()
     return tuple(
-        Group(value, tuple((row.id, row.stored) for row in members))
+        Group(value, tuple(Member(row.id, row.stored) for row in members))
         for value, members in groupby(rows, key=lambda row: row.value)
     )
 
@@ -213,21 +226,21 @@ def _rows(connection: Connection, statement: str) -> tuple[Row, ...]:
 
 
 def _merge_role(connection: Connection, group: Group) -> str:
-    (kept, name), *others = group.rows
+    kept, *others = group.rows
     moved = 0
-    for other, _ in others:
-        ids = {"kept": kept, "other": other}
+    for other in others:
+        ids = {"kept": kept.id, "other": other.id}
         update = "UPDATE users SET role_id = :kept WHERE role_id = :other"
         moved += connection.execute(text(update), ids).rowcount
         connection.execute(text("DELETE FROM roles WHERE id = :other"), ids)
-    return _merged("role", kept, name, others, f"{moved} users moved")
+    return _merged("role", kept, others, f"moved {counted(moved, 'user')}")
 
 
 def _merge_claim(connection: Connection, group: Group) -> str:
-    (kept, name), *others = group.rows
+    kept, *others = group.rows
     moved = 0
-    for other, _ in others:
-        ids = {"kept": kept, "other": other}
+    for other in others:
+        ids = {"kept": kept.id, "other": other.id}
         update = """
             UPDATE user_claims SET claim_id = :kept WHERE claim_id = :other AND user_id NOT IN
             (SELECT user_id FROM user_claims WHERE claim_id = :kept)
@@ -235,12 +248,12 @@ def _merge_claim(connection: Connection, group: Group) -> str:
         moved += connection.execute(text(update), ids).rowcount
         connection.execute(text("DELETE FROM user_claims WHERE claim_id = :other"), ids)
         connection.execute(text("DELETE FROM claims WHERE id = :other"), ids)
-    return _merged("claim", kept, name, others, f"{moved} grants moved")
+    return _merged("claim", kept, others, f"moved {counted(moved, 'grant')}")
 
 
-def _merged(kind: str, kept: int, name: str, others: list[tuple[int, str]], result: str) -> str:
-    ids = ", ".join(f'{other} "{visible(text)}"' for other, text in others)
-    return f'merged {kind} {ids} into {kept} "{visible(name)}": {result}'
+def _merged(kind: str, kept: Member, others: list[Member], result: str) -> str:
+    joined = ", ".join(f'{other.id} "{visible(other.stored)}"' for other in others)
+    return f'merged {kind} {joined} into {kept.id} "{visible(kept.stored)}": {result}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +266,7 @@ class Told:
 
 
 def _message(database: str, told: list[Told]) -> str:
-    summary = ", ".join(f"{len(each.lines)} {each.sentence}" for each in told)
+    summary = "; ".join(f"{each.sentence}: {len(each.lines)}" for each in told)
     lines = [f"  {line}" for each in told for line in each.lines]
     if len(lines) > SHOWN:
         lines = [*lines[:SHOWN], f"  and {len(lines) - SHOWN} more, which -o json lists"]
@@ -274,7 +287,7 @@ def _hint(kinds: set[str]) -> str:
 def _group_lines(noun: str, groups: tuple[Group, ...]) -> list[str]:
     return [
         f'{noun} "{visible(group.value)}": '
-        + ", ".join(f'id {number} "{visible(stored)}"' for number, stored in group.rows)
+        + ", ".join(f'id {row.id} "{visible(row.stored)}"' for row in group.rows)
         for group in groups
     ]
 

@@ -1,0 +1,205 @@
+"""At a terminal: tables, questions, passwords typed without an echo. Each run has a real pty."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from tests.support.commands import process_environment, run_inside
+
+PASSWORD = "correct horse battery"
+
+
+class Terminal:
+    """Starts usermgr at a terminal of its own, in one folder with the embedded database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started: list[pexpect.spawn[str]] = []
+
+    def start(self, *words: str) -> pexpect.spawn[str]:
+        """The command, running; a line that it does not print within 30 seconds is an error."""
+        child: pexpect.spawn[str] = pexpect.spawn(
+            sys.executable,
+            ["-m", "usermgr", *words],
+            env={**process_environment(), "TERM": "xterm", "USERMGR_ACTOR": "tester"},
+            cwd=str(self._folder),
+            encoding="utf-8",
+            timeout=30,
+            dimensions=(40, 120),
+        )
+        self._started.append(child)
+        return child
+
+    def finish(self, child: pexpect.spawn[str]) -> tuple[int, str]:
+        """The exit status of a command that needs no more answers, and what else it printed."""
+        child.expect(pexpect.EOF)
+        told = str(child.before)
+        child.close()
+        return int(child.exitstatus if child.exitstatus is not None else -1), told
+
+    def run(self, *words: str) -> tuple[int, str]:
+        """The exit status of a command that asks nothing, and what it printed."""
+        return self.finish(self.start(*words))
+
+    def close(self) -> None:
+        """End what is still running."""
+        for child in self._started:
+            child.close(force=True)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path, sqlite_template: Path) -> Iterator[Terminal]:
+    shutil.copyfile(sqlite_template, tmp_path / "usermgr.db")
+    ana = ("--name", "Ana", "--email", "ana@example.com", "--role", "admin", "--no-password")
+    for words in (("role", "create", "admin"), ("user", "create", *ana)):
+        assert run_inside(words, "", {}).exit_code == 0
+    terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.close()
+
+
+def _users() -> int:
+    return len(run_inside(("user", "list", "-o", "json"), "", {}).json)
+
+
+def _verifies(password: str) -> int:
+    words = ("user", "verify-password", "ana@example.com", "--password-stdin")
+    return run_inside(words, password, {}).exit_code
+
+
+def _plain(text: str) -> list[list[str]]:
+    return [line.split() for line in re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines() if line]
+
+
+def test_a_list_is_a_table_and_one_thing_stands_on_lines_of_its_own(terminal: Terminal) -> None:
+    status, listed = terminal.run("role", "list")
+    assert (status, _plain(listed)) == (0, [["id", "description", "users"], ["1", "admin", "1"]])
+    status, shown = terminal.run("role", "show", "admin")
+    assert (status, _plain(shown)) == (0, [["id", "1"], ["description", "admin"], ["users", "1"]])
+
+
+def test_a_generated_password_is_highlighted(terminal: Terminal) -> None:
+    status, shown = terminal.run("user", "set-password", "1")
+
+    found = re.search(r"generated_password\x1b\[0m +\x1b\[1;32m(\w{24}) *\x1b\[0m", shown)
+    assert status == 0
+    assert found is not None, shown
+    assert _verifies(found[1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "left"),
+    [("YES", 0, 0), ("", 130, 1), ("yep", 130, 1)],
+)
+def test_delete_asks_and_takes_only_yes(
+    terminal: Terminal, answer: str, status: int, left: int
+) -> None:
+    child = terminal.start("user", "delete", "ana@example.com")
+    child.expect_exact("Delete ana@example.com? [y/N] ")
+    child.sendline(answer)
+
+    ended, told = terminal.finish(child)
+
+    assert (ended, _users()) == (status, left)
+    assert ("error: declined; nothing was changed" in told) == bool(left)
+
+
+def test_ctrl_c_at_a_question_changes_nothing(terminal: Terminal) -> None:
+    child = terminal.start("user", "delete", "1")
+    child.expect_exact("[y/N] ")
+    child.sendintr()
+
+    status, told = terminal.finish(child)
+
+    assert (status, _users()) == (130, 1)
+    assert "error: interrupted" in told
+    assert "Traceback" not in told
+
+
+def test_ctrl_d_at_a_question_changes_nothing(terminal: Terminal) -> None:
+    child = terminal.start("user", "delete", "1")
+    child.expect_exact("[y/N] ")
+    child.sendeof()
+
+    status, _ = terminal.finish(child)
+
+    assert (status, _users()) == (130, 1)
+
+
+def test_yes_answers_the_question(terminal: Terminal) -> None:
+    status, told = terminal.run("user", "delete", "1", "--yes")
+
+    assert (status, _users()) == (0, 0)
+    assert "[y/N]" not in told
+
+
+def test_a_password_is_typed_twice_and_never_echoed(terminal: Terminal) -> None:
+    child = terminal.start("user", "set-password", "1", "--password-prompt", "-o", "json")
+    for question in ("Password: ", "Repeat it: "):
+        child.expect_exact(question)
+        child.sendline(PASSWORD)
+
+    status, told = terminal.finish(child)
+
+    assert status == 0
+    assert PASSWORD not in told
+    assert _verifies(PASSWORD) == 0
+
+
+def test_two_different_entries_change_nothing(terminal: Terminal) -> None:
+    child = terminal.start("user", "set-password", "1", "--password-prompt")
+    child.expect_exact("Password: ")
+    child.sendline(PASSWORD)
+    child.expect_exact("Repeat it: ")
+    child.sendline(PASSWORD + "x")
+
+    status, told = terminal.finish(child)
+
+    assert status == 2
+    assert "error: the two passwords differ" in told
+    assert _verifies(PASSWORD) == 8
+
+
+@pytest.mark.parametrize("end", ["sendintr", "sendeof"])
+def test_a_password_that_is_not_typed_changes_nothing(terminal: Terminal, end: str) -> None:
+    child = terminal.start("user", "set-password", "1", "--password-prompt")
+    child.expect_exact("Password: ")
+    getattr(child, end)()
+
+    status, told = terminal.finish(child)
+
+    assert status == 130
+    assert "error: interrupted" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(("typed", "status"), [(PASSWORD, 0), ("another one", 8)])
+@pytest.mark.parametrize("option", [(), ("--password-stdin",)])
+def test_verify_asks_once(
+    terminal: Terminal, typed: str, status: int, option: tuple[str, ...]
+) -> None:
+    set_words = ("user", "set-password", "1", "--password-stdin")
+    assert run_inside(set_words, PASSWORD, {}).exit_code == 0
+    child = terminal.start("user", "verify-password", "1", *option)
+    child.expect_exact("Password: ")
+    child.sendline(typed)
+
+    ended, told = terminal.finish(child)
+
+    assert ended == status
+    assert typed not in told
+
+
+def test_seeding_shows_its_progress_on_a_terminal(terminal: Terminal) -> None:
+    status, told = terminal.run("seed", "--users", "1500")
+
+    assert status == 0
+    assert "seeding users" in told
+    assert "1500/1500" in told

@@ -1,0 +1,172 @@
+"""Passwords and hashes stay where they belong, whatever fails and however much is asked for."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+
+from tests.support.commands import Command, Result, run_inside
+from tests.support.databases import PostgresDatabases, open_database
+from tests.support.postgres import with_database
+from usermgr.db.models import metadata
+
+MARKER = "hunter2-marker-password"
+NEW_USER = ("user", "create", "--name", "Ana", "--email", "ana@example.com", "--role", "admin")
+LOUDLY = [(), ("--debug",), ("-o", "json"), ("--debug", "-o", "json")]
+
+
+def _everything_stored(url: str) -> str:
+    """Every cell of every table, but for the column of the hashes."""
+    database = open_database(url)
+    cells = []
+    with database.connect() as connection:
+        for table in metadata.sorted_tables:
+            for row in connection.execute(table.select()):
+                cells += [str(value) for key, value in row._mapping.items() if key != "password"]
+    database.engine.dispose()
+    return "\n".join(cells)
+
+
+def _hashes(url: str) -> list[str]:
+    database = open_database(url)
+    with database.connect() as connection:
+        found = list(connection.execute(text("SELECT password FROM users ORDER BY id")).scalars())
+    database.engine.dispose()
+    return found
+
+
+def _closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("more", LOUDLY)
+def test_the_password_of_a_database_that_is_down(
+    monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+):
+    monkeypatch.setenv("PGPASSWORD", MARKER)
+    for password in (f":{MARKER}", ""):
+        url = f"postgresql://u{password}@127.0.0.1:{_closed_port()}/db"
+        done = run_inside(("role", "create", "x", *more), "", {"USERMGR_DATABASE_URL": url})
+
+        assert (done.exit_code, done.stdout) == (5, "")
+        assert "Connection refused" in done.stderr
+        assert MARKER not in done.stderr
+
+
+@pytest.mark.parametrize("more", LOUDLY)
+def test_a_password_that_the_database_refuses(
+    postgresql_databases: PostgresDatabases,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+):
+    monkeypatch.setenv("PGPASSWORD", MARKER)
+    url = make_url(postgresql_databases.server.tcp_url).set(password=None).render_as_string()
+    done = run_inside(("user", "list", *more), "", {"USERMGR_DATABASE_URL": url})
+
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert "password authentication failed for user" in done.stderr
+    assert MARKER not in done.stderr
+
+
+@pytest.mark.parametrize("output", ["table", "tsv", "csv", "json", "jsonl", "yaml"])
+def test_the_settings_are_shown_without_passwords(cli: Command, tmp_path: Path, output: str):
+    (tmp_path / ".env").write_text(f"PGPASSWORD={MARKER}\n")
+    url = f"postgresql://u:{MARKER}@127.0.0.1:{_closed_port()}/db?sslpassword={MARKER}"
+    for words in (("config", "show"), ("config", "check"), ("schema", "status")):
+        done = cli(*words, "-o", output, "--debug", env={"USERMGR_DATABASE_URL": url})
+        assert done.exit_code == (0 if words[1] == "show" else 5)
+        assert MARKER not in done.stdout + done.stderr
+
+
+def test_a_password_from_stdin_is_stored_as_a_hash_only(cli: Command, database_url: str):
+    cli("role", "create", "admin")
+    created = cli(*NEW_USER, "--password-stdin", "--debug", stdin=MARKER)
+    changed = cli("user", "set-password", "1", "--password-stdin", stdin=f"{MARKER}\n")
+    verified = cli("user", "verify-password", "1", "--password-stdin", stdin=MARKER)
+    refused = cli("user", "verify-password", "1", "--password-stdin", "--debug", stdin=MARKER[1:])
+
+    assert [done.exit_code for done in (created, changed, verified, refused)] == [0, 0, 0, 8]
+    (stored,) = _hashes(database_url)
+    history = cli("user", "history", "1", "-o", "json").stdout
+    for secret in (MARKER, MARKER[1:], stored, "$argon2id$"):
+        for done in (created, changed, verified, refused):
+            assert secret not in done.stdout + done.stderr
+        assert secret not in history + _everything_stored(database_url)
+
+
+def test_a_generated_password_is_shown_once_and_kept_nowhere(cli: Command, database_url: str):
+    cli("role", "create", "admin")
+    created = cli(*NEW_USER, "-o", "json", "--debug")
+
+    generated = created.json["generated_password"]
+    assert created.stdout.count(generated) == 1
+    assert created.stderr == ""
+    assert generated not in _everything_stored(database_url)
+    assert _hashes(database_url)[0].startswith("$argon2id$")
+    assert generated not in cli("user", "show", "1", "-o", "json").stdout
+
+
+@pytest.mark.parametrize("more", LOUDLY)
+def test_a_statement_that_fails_tells_nothing_of_its_values(
+    cli: Command, database_url: str, more: tuple[str, ...]
+):
+    """PostgreSQL's message repeats the row that a check refuses, the hash included."""
+    cli("role", "create", "admin")
+    database = open_database(database_url)
+    with database.connect() as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER odd BEFORE INSERT ON users"
+                " BEGIN SELECT RAISE(ABORT, 'odd is refused'); END"
+                if database.is_sqlite
+                else "ALTER TABLE users ADD CONSTRAINT odd CHECK (name <> 'Ana')"
+            )
+        )
+        connection.commit()
+
+    done = cli(*NEW_USER, "--password-stdin", *more, stdin=MARKER)
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert ("Traceback" in done.stderr) == ("--debug" in more)
+    assert ("INSERT" in done.stderr, "IntegrityError" in done.stderr) == (False, True)
+    for secret in (MARKER, "$argon2id$", "ana@example.com", "Ana"):
+        assert secret not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*NEW_USER, f"--password={MARKER}"),
+        (*NEW_USER, "--password", MARKER),
+        ("user", "set-password", "1", MARKER),
+        ("user", "set-password", "1", f"--password-stdin={MARKER}"),
+        ("user", "verify-password", "1", MARKER),
+    ],
+)
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(
+    cli: Command, words: tuple[str, ...]
+):
+    done = cli(*words)
+
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert MARKER not in done.stderr
+
+
+def test_a_password_in_the_flag_is_warned_of_and_not_repeated(
+    cli: Command, postgresql_databases: PostgresDatabases, migrated_postgresql_url: str
+):
+    name = str(make_url(migrated_postgresql_url).database)
+    url = with_database(postgresql_databases.server.tcp_url, name)
+
+    listed = cli("role", "list", "--database-url", url)
+
+    warning = (
+        "note: a password in --database-url is visible to everybody on this machine; "
+        "USERMGR_DATABASE_URL or PGPASSWORD are not\n"
+    )
+    assert listed == Result(0, "id\tdescription\tusers\n", warning)
