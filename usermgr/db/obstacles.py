@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import BigInteger, Connection, String, column, insert, table, text
 
 from usermgr.emails import lenient_email
 from usermgr.errors import Conflict
@@ -149,8 +149,8 @@ def resolve_obstacles(connection: Connection, found: Obstacles) -> list[str]:
     for row in repeated:
         where = "user_id = :user_id AND claim_id = :claim_id"
         connection.execute(text(f"DELETE FROM user_claims WHERE {where}"), row)
-        insert = "INSERT INTO user_claims (user_id, claim_id) VALUES (:user_id, :claim_id)"
-        connection.execute(text(insert), row)
+        again = "INSERT INTO user_claims (user_id, claim_id) VALUES (:user_id, :claim_id)"
+        connection.execute(text(again), row)
     if repeated:
         changed.append(f"joined {counted(len(repeated), 'repeated grant')}")
     emails = connection.execute(
@@ -168,13 +168,13 @@ def counted(number: int, noun: str) -> str:
 
 
 def _problems(connection: Connection, claim_name: str) -> Iterator[Problem]:
-    for table, columns in _REQUIRED.items():
+    for kind, columns in _REQUIRED.items():
         for name in columns:
-            column = claim_name if (table, name) == ("claims", "description") else name
-            empty = f"SELECT id FROM {table} WHERE {column} IS NULL"
-            yield Problem(f"rows of {table} without {column}", table, _rows(connection, empty))
-        repeated = f"SELECT id FROM {table} GROUP BY id HAVING count(*) > 1 ORDER BY id"
-        yield Problem(f"repeated ids of {table}", table, _rows(connection, repeated))
+            field = claim_name if (kind, name) == ("claims", "description") else name
+            empty = f"SELECT id FROM {kind} WHERE {field} IS NULL"
+            yield Problem(f"rows of {kind} without {field}", kind, _rows(connection, empty))
+        repeated = f"SELECT id FROM {kind} GROUP BY id HAVING count(*) > 1 ORDER BY id"
+        yield Problem(f"repeated ids of {kind}", kind, _rows(connection, repeated))
     for sentence, noun, statement in (
         ("users whose role does not exist", "user", _NO_ROLE),
         ("grants of a user or claim that does not exist", "grant", _NO_PARTNER),
@@ -185,15 +185,16 @@ def _problems(connection: Connection, claim_name: str) -> Iterator[Problem]:
 
 def _collect_canonical_emails(connection: Connection) -> None:
     connection.execute(text("CREATE TEMPORARY TABLE usermgr_emails (id bigint, email varchar)"))
-    insert = text("INSERT INTO usermgr_emails (id, email) VALUES (:id, :email)")
+    # psycopg2 sends many rows at once only for an INSERT that SQLAlchemy has built.
+    emails = table("usermgr_emails", column("id", BigInteger), column("email", String))
     for batch in _emails_to_change(connection):
-        connection.execute(insert, batch)
+        connection.execute(insert(emails), batch)
 
 
 def _emails_to_change(connection: Connection) -> Iterator[list[Row]]:
     select = text("SELECT id, CAST(email AS varchar) AS email FROM users WHERE email IS NOT NULL")
     with connection.execute(select, execution_options={"yield_per": BATCH}) as result:
-        for partition in result.partitions():
+        for partition in result.partitions(BATCH):
             changed = [
                 {"id": row.id, "email": canonical}
                 for row in partition
@@ -203,10 +204,10 @@ def _emails_to_change(connection: Connection) -> Iterator[list[Row]]:
                 yield changed
 
 
-def _repeated_names(connection: Connection, table: str, column: str) -> str:
+def _repeated_names(connection: Connection, kind: str, field: str) -> str:
     fold = "usermgr_lower" if connection.dialect.name == "sqlite" else "lower"
     return f"""
-        WITH names AS (SELECT id, {column} AS stored, {fold}({column}) AS value FROM {table})
+        WITH names AS (SELECT id, {field} AS stored, {fold}({field}) AS value FROM {kind})
         SELECT value, id, stored FROM names
         WHERE value IN (SELECT value FROM names GROUP BY value HAVING count(*) > 1)
         ORDER BY value, id
