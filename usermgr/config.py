@@ -59,7 +59,7 @@ SETTINGS: Final = (
         ("USERMGR_DATABASE_URL", "DATABASE_URL"),
         DEFAULT_DATABASE_URL,
         "the database: postgresql://user@host:port/name, or sqlite:///path/to/file.db; "
-        "postgresql:// alone takes everything from libpq's own variables (PGHOST, PGUSER, ...)",
+        "without a URL, libpq's own variables (PGHOST, PGDATABASE, PGSERVICE) choose PostgreSQL",
         "--database-url",
     ),
     Setting(
@@ -172,14 +172,21 @@ def _read_env_file(env_file: Path | None) -> dict[str, str]:
                 hint="copy .env.example to that place, or leave --env-file out",
             )
         return {}
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     try:
-        read = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
+        with path.open(encoding="utf-8-sig") as file:
+            bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f'the environment file "{path}" cannot be read: {reason}') from error
-    return {key: value for key, value in read.items() if value is not None}
+    for binding in bindings:
+        if binding.error:
+            raise InvalidInput(
+                f'line {binding.original.line} of the environment file "{path}" is not understood',
+                hint="write NAME=value; put a value with spaces or quotes inside it into quotes",
+            )
+    return {b.key: b.value for b in bindings if b.key is not None and b.value is not None}
 
 
 def _find(
@@ -198,6 +205,12 @@ def _find(
     for variable in setting.variables:
         if dotenv.get(variable):
             return dotenv[variable], f"{dotenv_name} {variable}"
+    if setting.name == "database_url":
+        # Whoever sets up libpq means PostgreSQL; a SQLite file would be a surprise.
+        for variable in ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE"):
+            for values, source in ((environ, "environment"), (dotenv, dotenv_name)):
+                if values.get(variable):
+                    return "postgresql://", f"{source} {variable}"
     return setting.default, "default"
 
 

@@ -54,7 +54,9 @@ class Unavailable(UserMgrError):
     """The database cannot serve the command now."""
 
     code, exit_status, http_status = "unavailable", 5, 503
-    meaning = "no database, locked, full, or its schema is missing, old or too new"
+    meaning = (
+        "no database, no privilege in it, locked, full, or its schema is missing, old or too new"
+    )
 
 
 class PartialImport(UserMgrError):
@@ -68,7 +70,7 @@ class Forbidden(UserMgrError):
     """A guard or a missing scope forbids the change."""
 
     code, exit_status, http_status = "forbidden", 7, 403
-    meaning = "a guard or a missing permission forbids the change"
+    meaning = "a guard or a missing scope forbids the change"
 
 
 class Mismatch(UserMgrError):

@@ -117,6 +117,7 @@ def test_empty_lists_in_every_format(cli: Command) -> None:
         (["--after", "é"], 2, '"é" is not a cursor'),
         (["--after", "W10"], 2, '"W10" is not a cursor'),
         (["--all", "--after", "x"], 2, "--all and --after exclude each other"),
+        (["--all", "--limit", "3"], 2, "--all and --limit exclude each other"),
         (["--sort", "password"], 2, 'users cannot be sorted by "password"'),
         (["--created-since", "yesterday"], 2, '"yesterday" is not a time'),
         (["--role", "nothing"], 3, 'no role "nothing"'),

@@ -200,3 +200,16 @@ def test_an_id_is_never_used_twice(cli: Command) -> None:
     assert created > 2
     cli("claim", "delete", "reports:export")
     assert cli("claim", "create", "again", "-o", "json").json["id"] > 2
+
+
+def test_a_user_that_is_named_twice_is_one_user(cli: Command) -> None:
+    disabled = cli("user", "disable", "2", "BRUNO@example.com", "-o", "json")
+    assert (disabled.exit_code, disabled.json["version"]) == (0, 2)
+    deleted = cli("user", "delete", "2", "bruno@example.com", "2", "--yes", "-o", "json")
+    assert (deleted.exit_code, deleted.json["id"]) == (0, 2)
+    assert [user["id"] for user in cli("user", "list", "-o", "json").json] == [1]
+
+
+def test_taking_away_a_password_that_is_not_there_changes_nothing(cli: Command) -> None:
+    before = _show(cli, "1")
+    assert cli("user", "set-password", "1", "--no-password", "-o", "json").json == before

@@ -201,6 +201,15 @@ def test_privileges_that_are_missing(
         checked = _run(url, "config", "check", "-o", "json")
         assert checked.exit_code == 5
         assert "INSERT on users" in checked.json[-1]["found"]
+        with open_database(migrated_postgresql_url).connect() as connection:
+            connection.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"))
+            connection.execute(
+                text(f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {role}, public")
+            )
+            connection.commit()
+        checked = _run(url, "config", "check", "-o", "json")
+        found = "missing USAGE on the sequence operations_id_seq"
+        assert (checked.exit_code, checked.json[-1]["found"]) == (5, found)
     finally:
         with open_database(migrated_postgresql_url).connect() as connection:
             connection.execute(text(f"DROP OWNED BY {role}"))

@@ -187,3 +187,24 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
     assert named == {s.variables[0]: s.default or "" for s in SETTINGS}
     loaded = load_settings(environ={k: v for k, v in named.items() if v is not None})
     assert loaded.database_url == "sqlite:///usermgr.db"
+
+
+@pytest.mark.parametrize("variable", ["PGHOST", "PGDATABASE", "PGSERVICE"])
+def test_libpq_variables_choose_postgresql_where_no_url_is_given(
+    tmp_path: Path, variable: str
+) -> None:
+    loaded = load_settings(environ={variable: "x"})
+    assert loaded.database_url == "postgresql+psycopg2://"
+    assert loaded.sources["database_url"] == f"environment {variable}"
+    assert not loaded.is_embedded_default
+    with_url = load_settings(environ={variable: "x", "DATABASE_URL": "sqlite:///a.db"})
+    assert with_url.database_url == "sqlite:///a.db"
+    (tmp_path / ".env").write_text(f"{variable}=x\n")
+    assert load_settings(environ={}).sources["database_url"] == f".env {variable}"
+
+
+def test_a_line_of_the_env_file_that_is_not_understood_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('USERMGR_ACTOR=ana\nbad line = = "\n')
+    with pytest.raises(InvalidInput) as raised:
+        load_settings(environ={})
+    assert raised.value.message == 'line 2 of the environment file ".env" is not understood'

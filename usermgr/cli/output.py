@@ -129,7 +129,7 @@ class Output:
         except OSError as error:
             raise Unavailable(
                 f"the output cannot be written: {error.strerror}",
-                hint="what the command changed is stored; look with usermgr operation list",
+                hint="what was changed, if anything, is stored: see usermgr operation list",
             ) from error
 
     def _write_vertical(self, names: Iterable[str], row: Row) -> None:

@@ -71,10 +71,11 @@ def downgrade(
     from usermgr.db.schema import downgrade as downgrade_schema
 
     run = _run(ctx, SchemaReport)
-    run.prompts.confirm(
-        f'Downgrade "{run.raw_database.description}" to {visible(revision)}? '
-        "What only newer revisions hold is lost."
-    )
+    lost = "what only newer revisions hold is lost"
+    if revision == "base":
+        lost = "ALL users, roles, claims and their history are deleted with their tables"
+    description = run.raw_database.description
+    run.prompts.confirm(f'Downgrade "{description}" to {visible(revision)}: {lost}. Go on?')
     _report(run, downgrade_schema(run.raw_database, revision))
 
 
@@ -87,6 +88,11 @@ def status(ctx: typer.Context) -> None:
     run = _run(ctx, SchemaStatus)
     found = schema_status(run.raw_database)
     run.output.record(found)
+    if found.state == "unmanaged":
+        raise Unavailable(
+            f'"{found.database}" holds the challenge\'s tables, which usermgr has not adopted',
+            hint="adopt them with: usermgr schema init",
+        )
     if found.state != "current":
         raise stale_schema(found.database, found.revision)
 

@@ -78,12 +78,12 @@ def disable(ctx: typer.Context, users: UsersArgument) -> None:
 @app.command()
 def delete(ctx: typer.Context, users: UsersArgument) -> None:
     """Delete users with their grants. Asks on a terminal; needs --yes without one."""
-    from usermgr.services.users import delete_user
+    from usermgr.services.users import delete_user, distinct_users
 
     run = app_of(ctx)
     run.prompts.confirm(f"Delete {', '.join(users)}?")
     with run.operation(ctx, shows=User) as op:
-        deleted = [delete_user(op, user) for user in users]
+        deleted = [delete_user(op, user) for user in distinct_users(op.connection, users)]
     run.output.named(deleted)
 
 
@@ -123,9 +123,11 @@ def history(ctx: typer.Context, user: UserArgument) -> None:
 
 
 def _set_active(ctx: typer.Context, users: list[str], *, active: bool) -> None:
-    from usermgr.services.users import update_user
+    from usermgr.services.users import distinct_users, update_user
 
+    wanted = UserChanges(active=active)
     run = app_of(ctx)
     with run.operation(ctx, shows=User) as op:
-        updated = [update_user(op, user, UserChanges(active=active)) for user in users]
+        named = distinct_users(op.connection, users)
+        updated = [update_user(op, user, wanted) for user in named]
     run.output.named(updated)

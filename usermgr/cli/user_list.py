@@ -51,8 +51,14 @@ def list_(
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="Users on one page.")
-    ] = DEFAULT_LIMIT,
+        int | None,
+        typer.Option(
+            "--limit",
+            min=1,
+            max=MAX_LIMIT,
+            help=f"Users on one page; {DEFAULT_LIMIT} unless given.",
+        ),
+    ] = None,
     after: Annotated[
         str | None, typer.Option("--after", metavar="CURSOR", help="Continue a list that was cut.")
     ] = None,
@@ -72,11 +78,12 @@ def list_(
         created_since=parse_when(created_since) if created_since is not None else None,
     )
     if everything:
-        if after is not None:
-            raise InvalidInput("--all and --after exclude each other", hint="leave one out")
+        for option, value in (("--after", after), ("--limit", limit)):
+            if value is not None:
+                raise InvalidInput(f"--all and {option} exclude each other", hint="leave one out")
         _list_all(run, wanted, _sort(sort), descending)
     else:
-        _list_page(run, wanted, _sort(sort), descending, limit, after)
+        _list_page(run, wanted, _sort(sort), descending, limit or DEFAULT_LIMIT, after)
 
 
 def _list_all(run: AppContext, wanted: UserFilter, sort: UserSort, descending: bool) -> None:

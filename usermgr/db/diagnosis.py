@@ -119,6 +119,9 @@ def _privileges_row(connection: Connection) -> CheckRow:
             ).scalar_one()
             if not granted:
                 missing.append(f"{privilege} on {table.name}")
+    sequence = text("SELECT has_sequence_privilege('operations_id_seq', 'USAGE')")
+    if not connection.execute(sequence).scalar_one():
+        missing.append("USAGE on the sequence operations_id_seq")
     ok = not missing
     found = "all that commands need" if ok else "missing " + ", ".join(missing)
     return CheckRow("privileges", ok, found, _unless(ok, "GRANT them to the database user"))

@@ -43,15 +43,13 @@ _REPEATED_GRANTS = """
 _BAD_DATES = {
     "sqlite": """
         SELECT id, created_at, updated_at FROM users
-        WHERE typeof(created_at) <> 'text' OR strftime('%Y', created_at) IS NULL
-        OR (updated_at IS NOT NULL
-            AND (typeof(updated_at) <> 'text' OR strftime('%Y', updated_at) IS NULL))
+        WHERE typeof(created_at) <> 'text' OR strftime('%Y', created_at) IS NULL OR
+        updated_at NOTNULL AND (typeof(updated_at) <> 'text' OR strftime('%Y', updated_at) IS NULL)
         ORDER BY id
     """,
     # Python's dates, and so this program's, end at the year 9999 and know no infinity.
     "postgresql": """
-        SELECT id, CAST(created_at AS varchar) AS created_at, CAST(updated_at AS varchar)
-        AS updated_at FROM users
+        SELECT id, CAST(created_at AS varchar), CAST(updated_at AS varchar) FROM users
         WHERE created_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
         OR updated_at NOT BETWEEN '0001-01-02' AND '9999-12-30'
         ORDER BY id
@@ -237,11 +235,16 @@ def _merge_role(connection: Connection, group: Group) -> str:
     return _merged("role", kept, others, f"moved {counted(moved, 'user')}")
 
 
+_KEPT_ACTIVE = "SELECT active FROM claims WHERE id = :kept"
+
+
 def _merge_claim(connection: Connection, group: Group) -> str:
     kept, *others = group.rows
-    moved = 0
+    moved = differing = 0
     for other in others:
         ids = {"kept": kept.id, "other": other.id}
+        same = "SELECT count(*) FROM claims WHERE id = :other AND active <> (" + _KEPT_ACTIVE + ")"
+        differing += connection.execute(text(same), ids).scalar_one()
         update = """
             UPDATE user_claims SET claim_id = :kept WHERE claim_id = :other AND user_id NOT IN
             (SELECT user_id FROM user_claims WHERE claim_id = :kept)
@@ -249,7 +252,10 @@ def _merge_claim(connection: Connection, group: Group) -> str:
         moved += connection.execute(text(update), ids).rowcount
         connection.execute(text("DELETE FROM user_claims WHERE claim_id = :other"), ids)
         connection.execute(text("DELETE FROM claims WHERE id = :other"), ids)
-    return _merged("claim", kept, others, f"moved {counted(moved, 'grant')}")
+    result = f"moved {counted(moved, 'grant')}"
+    if differing:
+        result += "; note: not all of them were active, check it with: usermgr claim show"
+    return _merged("claim", kept, others, result)
 
 
 def _merged(kind: str, kept: Member, others: list[Member], result: str) -> str:

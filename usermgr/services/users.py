@@ -99,6 +99,8 @@ def update_user(op: Operation, reference: str, wanted: UserChanges) -> User:
 def set_password(op: Operation, reference: str, password_hash: str | None) -> User:
     """Store another password hash; None leaves the user without a usable password."""
     before = _lock_user(op.connection, reference)
+    if password_hash is None and not before.has_password:
+        return before
     _update_row(op, before.id, {"password": password_hash or passwords.UNUSABLE})
     return _record_change(op, before, "set-password")
 
@@ -141,6 +143,17 @@ def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]
     )
     _update_row(op, before.id, {})
     return _record_change(op, before, "revoke")
+
+
+def distinct_users(connection: Connection, references: Sequence[str]) -> list[str]:
+    """The ids of the users that are named, each once, in the order given. Raises NotFound."""
+    ids = []
+    for reference in references:
+        found = connection.execute(select(users.c.id).where(user_condition(reference))).scalar()
+        if found is None:
+            raise no_such_user(reference)
+        ids.append(str(found))
+    return list(dict.fromkeys(ids))
 
 
 def delete_user(op: Operation, reference: str) -> User:
