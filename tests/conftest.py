@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -35,6 +36,18 @@ settings.register_profile("usermgr", derandomize=True, database=None, deadline=N
 settings.load_profile("usermgr")
 
 _HIDDEN = ("USERMGR_", "_USERMGR_", "PG", "DATABASE_URL")
+
+
+def pytest_configure() -> None:
+    """Let interrupts reach the programs that tests start.
+
+    A shell starts what runs in its background with SIGINT ignored, and every process hands that
+    down to those it starts, as nohup does with SIGHUP.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

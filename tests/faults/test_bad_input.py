@@ -177,7 +177,7 @@ def test_output_that_cannot_be_written(tmp_path: Path, prepare: Callable[[], Non
 
     assert (created.exit_code, created.stdout) == (5, "")
     assert f"the output cannot be written: {reason}" in created.stderr
-    assert "what the command changed is stored" in created.stderr
+    assert "what was changed, if anything, is stored" in created.stderr
     assert _with_streams(tmp_path, "role", "show", "x").exit_code == 0
     helped = _with_streams(tmp_path, "--help", prepare=prepare)
     assert helped == Result(5, "", f"error: the output cannot be written: {reason}\n")
