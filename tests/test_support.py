@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 
 from tests.support.commands import Command, process_environment
 from tests.support.databases import CollectStatements, PostgresDatabases
@@ -76,7 +76,7 @@ def test_databases_are_dropped_although_somebody_is_connected(
     connection.close()
 
 
-def test_the_server_ends_with_the_tests_that_are_killed():
+def test_the_server_ends_and_leaves_nothing_when_the_tests_are_killed():
     tests = subprocess.Popen(
         [sys.executable, "-c", _SERVER_SCRIPT],
         stdout=subprocess.PIPE,
@@ -89,15 +89,10 @@ def test_the_server_ends_with_the_tests_that_are_killed():
         psycopg2.connect(url).close()
         os.kill(tests.pid, signal.SIGKILL)
 
-    assert _is_refused(url, seconds=20)
-
-
-def _is_refused(url: str, *, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            psycopg2.connect(url).close()
-        except psycopg2.OperationalError:
-            return True
+    folder = Path(str(make_url(url).query["host"]))
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    return False
+    assert not folder.exists()
+    with pytest.raises(psycopg2.OperationalError):
+        psycopg2.connect(url)

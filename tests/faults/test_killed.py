@@ -58,7 +58,10 @@ def _wait_until_it_waits(url: str, process: subprocess.Popen[bytes]) -> None:
                 if any(target.endswith("test.db") for target in targets):
                     return
         pytest.fail("the command ended before it could wait")
-    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    waiting = text(
+        "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database"
+        " WHERE d.datname = current_database() AND NOT granted"
+    )
     with open_database(url).connect() as connection:
         while process.poll() is None:
             if connection.execute(waiting).scalar_one():

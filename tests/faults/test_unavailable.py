@@ -104,7 +104,10 @@ def test_a_connection_that_is_ended_in_the_middle(
             env={**process_environment(), "USERMGR_DATABASE_URL": migrated_postgresql_url},
             cwd=tmp_path,
         )
-        terminate = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        terminate = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database d ON d.oid = database"
+            " WHERE d.datname = current_database() AND NOT granted"
+        )
         while not connection.execute(terminate).all():
             assert process.poll() is None
         stdout, stderr = process.communicate(timeout=60)
