@@ -3,15 +3,17 @@
 libpq alone waits inside C, where Ctrl-C has no effect, and for ever when a server or a proxy falls
 silent while the network still acknowledges packets; the server's own timeouts do not help then.
 With this callback installed psycopg2 polls its socket here instead, and closes the connection when
-an exception leaves the callback. COPY is refused by psycopg2 while a callback is installed.
+an exception leaves the callback. psycopg2 refuses COPY while a callback is installed: ``blocking``
+takes it out for that long, and ``copying.copy_in`` waits where it can instead.
 """
 
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import psycopg2
@@ -40,20 +42,40 @@ def install() -> None:
     extensions.set_wait_callback(_wait)
 
 
+@contextlib.contextmanager
+def blocking() -> Iterator[None]:
+    """Let psycopg2 wait inside C while the block runs; there is one callback for the process."""
+    installed = extensions.get_wait_callback()
+    extensions.set_wait_callback(None)
+    try:
+        yield
+    finally:
+        extensions.set_wait_callback(installed)
+
+
 def allow(connection: Any, statement_timeout: float) -> None:
     """Let each answer on the connection take a little longer than the server's own limit."""
     connection.patience = statement_timeout + GRACE_SECONDS if statement_timeout else None
 
 
+def wait_until_writable(connection: Any) -> None:
+    """Wait until the server takes more, as long as the connection's patience lasts."""
+    _wait_for_socket(connection, extensions.POLL_WRITE, _deadline(connection))
+
+
 def _wait(connection: Any) -> None:
-    patience = getattr(connection, "patience", None)
-    deadline = None if patience is None else time.monotonic() + patience
+    deadline = _deadline(connection)
     try:
         while (state := connection.poll()) != extensions.POLL_OK:
             _wait_for_socket(connection, state, deadline)
     except KeyboardInterrupt:
         _cancel(connection)
         raise
+
+
+def _deadline(connection: Any) -> float | None:
+    patience = getattr(connection, "patience", None)
+    return None if patience is None else time.monotonic() + patience
 
 
 def _cancel(connection: Any) -> None:
@@ -69,10 +91,11 @@ def _cancel(connection: Any) -> None:
 
 
 def _wait_for_socket(connection: Any, state: int, deadline: float | None) -> None:
+    # Not select.select, which knows no descriptor above 1023.
+    event = selectors.EVENT_READ if state == extensions.POLL_READ else selectors.EVENT_WRITE
     timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
-    descriptors = [connection.fileno()]
-    reading = descriptors if state == extensions.POLL_READ else []
-    writing = descriptors if state == extensions.POLL_WRITE else []
-    if any(select.select(reading, writing, [], timeout)):
-        return
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection.fileno(), event)
+        if selector.select(timeout):
+            return
     raise psycopg2.OperationalError("the server did not answer in time")

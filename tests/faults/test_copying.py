@@ -1,0 +1,143 @@
+"""COPY: in constant memory, and it ends whoever fails: the reader, the server or a person."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from psycopg2 import extensions
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from tests.support.databases import open_database
+from usermgr.db.copying import copy_in
+
+COPY = "COPY things FROM STDIN"
+PIECE = b"x\n" * 4_000
+
+
+@pytest.fixture
+def connection(postgresql_url: str) -> Iterator[Connection]:
+    """A connection with a table that naps for a minute at a row "sleep", a second at a "nap"."""
+    database = open_database(postgresql_url)
+    with database.connect() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE things (word text CHECK (word <> 'bad'))"))
+        connection.execute(
+            text("""
+                CREATE FUNCTION pg_temp.rest() RETURNS trigger LANGUAGE plpgsql AS
+                $$BEGIN PERFORM pg_sleep(CASE NEW.word WHEN 'nap' THEN 1 ELSE 60 END);
+                RETURN NEW; END$$
+            """)
+        )
+        connection.execute(
+            text("""
+                CREATE TRIGGER rest BEFORE INSERT ON things FOR EACH ROW
+                WHEN (NEW.word IN ('nap', 'sleep')) EXECUTE FUNCTION pg_temp.rest()
+            """)
+        )
+        connection.commit()
+        yield connection
+    database.engine.dispose()
+
+
+def test_pieces_of_any_size_are_rows(connection: Connection) -> None:
+    installed = extensions.get_wait_callback()
+    assert installed is not None
+
+    assert copy_in(connection, COPY, [b"on", b"", b"e\ntwo\n", PIECE * 10]) == 40_002
+
+    assert extensions.get_wait_callback() is installed
+    assert connection.execute(text("SELECT count(*) FROM things")).scalar_one() == 40_002
+
+
+def test_a_slow_server_is_not_sent_more_than_it_takes(connection: Connection) -> None:
+    """While the server naps the rest waits in the iterator, and not in memory."""
+    began = time.monotonic()
+    taken = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal taken
+        for piece in _pieces(b"nap\n"):
+            taken += time.monotonic() - began < 0.8
+            yield piece
+
+    copy_in(connection, COPY, pieces())
+
+    assert taken * len(PIECE) < 20_000_000
+
+
+def test_what_the_iterator_raises_comes_out(connection: Connection) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one\n"
+        raise LookupError("of the reader")
+
+    with pytest.raises(LookupError, match="of the reader"):
+        copy_in(connection, COPY, pieces())
+
+    connection.rollback()
+    assert copy_in(connection, COPY, [b"two\n"]) == 1
+
+
+def test_what_the_server_refuses_is_an_error_of_a_statement(connection: Connection) -> None:
+    with pytest.raises(IntegrityError) as refused:
+        copy_in(connection, COPY, [b"good\nbad\n"])
+
+    assert "things_word_check" in str(refused.value.orig)
+    connection.rollback()
+    assert copy_in(connection, COPY, [b"good\n"]) == 1
+
+
+def test_a_server_that_takes_nothing_more(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.patience = 0.5
+    began = time.monotonic()
+
+    with pytest.raises(OperationalError, match="the server did not answer in time"):
+        copy_in(connection, COPY, _pieces(b"sleep\n"))
+
+    assert time.monotonic() - began < 10
+    assert connection.invalidated
+
+
+def test_an_interrupt_while_the_server_takes_nothing(connection: Connection) -> None:
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    timer = threading.Timer(0.5, signal.pthread_kill, [main_thread, signal.SIGINT])
+    timer.start()
+    began = time.monotonic()
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_in(connection, COPY, _pieces(b"sleep\n"))
+
+    timer.join()
+    assert time.monotonic() - began < 10
+    assert connection.invalidated
+
+
+def test_a_descriptor_that_select_does_not_know(postgresql_url: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2_000), max(hard, 2_000)))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1_100)]
+    try:
+        with open_database(postgresql_url).connect() as connection:
+            driver = connection.connection.driver_connection
+            assert driver is not None
+            assert driver.fileno() >= 1_024
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _pieces(first: bytes) -> Iterator[bytes]:
+    """Sixty megabytes."""
+    yield first
+    yield from itertools.repeat(PIECE, 60_000_000 // len(PIECE))
