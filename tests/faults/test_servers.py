@@ -165,28 +165,48 @@ def test_a_connection_that_is_lost_while_a_schema_is_committed(
     assert _run(postgresql_url, "schema", "init").exit_code == 0
 
 
-@pytest.mark.parametrize("trigger", [b"INSERT INTO roles", b"COMMIT"])
 def test_an_interrupt_while_the_server_is_frozen(
-    postgresql_databases: PostgresDatabases, migrated_postgresql_url: str, trigger: bytes
+    postgresql_databases: PostgresDatabases, migrated_postgresql_url: str
 ):
     url = _tcp(postgresql_databases, migrated_postgresql_url)
-    with proxy(_address(url), trigger, "silence") as between:
-        through = _through(url, between.port)
+
+    done = _interrupted(url, b"INSERT INTO roles", "silence")
+
+    assert done == Result(130, "", "error: interrupted; what was not committed is undone\n")
+    assert _run(migrated_postgresql_url, "role", "list", "-o", "json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("act", "stored"), [("silence", 0), ("silence after", 1)])
+def test_an_interrupt_during_the_commit(
+    postgresql_databases: PostgresDatabases, migrated_postgresql_url: str, act: Act, stored: int
+):
+    url = _tcp(postgresql_databases, migrated_postgresql_url)
+
+    done = _interrupted(url, b"COMMIT", act)
+
+    assert (done.exit_code, done.stdout) == (5, "")
+    message, hint = done.stderr.splitlines()
+    assert message.endswith("was interrupted: it is unknown whether the change was stored")
+    look = hint.removeprefix("hint: look for it with: usermgr ").split()
+    assert _run(migrated_postgresql_url, *look).exit_code == (0 if stored else 3)
+    assert len(_run(migrated_postgresql_url, "role", "list", "-o", "json").json) == stored
+
+
+def _interrupted(url: URL, trigger: bytes, act: Act) -> Result:
+    """The end of a ``role create`` that is interrupted when the server has fallen silent."""
+    with proxy(_address(url), trigger, act) as between:
         process = subprocess.Popen(
             [sys.executable, "-m", "usermgr", "role", "create", "x"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**process_environment(), "USERMGR_DATABASE_URL": through},
+            env={**process_environment(), "USERMGR_DATABASE_URL": _through(url, between.port)},
         )
         assert between.fell_silent.wait(60)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)
-
-    assert (process.returncode, stdout) == (130, "")
-    assert stderr == "error: interrupted; what was not committed is undone\n"
-    assert _run(migrated_postgresql_url, "role", "list", "-o", "json").stdout == "[]\n"
+    return Result(process.returncode, stdout, stderr)
 
 
 def _described(url: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-Act = Literal["cut before", "cut after", "silence"]
+Act = Literal["cut before", "cut after", "silence", "silence after"]
 
 
 @dataclass
@@ -55,10 +55,11 @@ class Proxy:
                     if seen and self.act == "cut before":
                         return
                     silent = silent or (seen and self.act == "silence")
+                    if not silent:
+                        key.data.sendall(data)
+                    silent = silent or (seen and self.act == "silence after")
                     if silent:
                         self.fell_silent.set()
-                    else:
-                        key.data.sendall(data)
                     if seen and self.act == "cut after":
                         server.recv(65536)  # The server has answered: it has done what was asked.
                         return

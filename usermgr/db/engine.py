@@ -26,6 +26,8 @@ from usermgr.urls import describe_database
 
 Clock = Callable[[], datetime]
 
+_UNKNOWN = "it is unknown whether the change was stored"
+
 
 def utcnow() -> datetime:
     """The present instant, aware, in UTC."""
@@ -128,8 +130,8 @@ class Database:
         """A transaction that changes something; it commits when the block ends without an error.
 
         Raises Unavailable when the schema is missing or another than this program's, when the
-        database fails, and when the connection is lost during the commit, in which case the
-        outcome is unknown and the message says how to look.
+        database fails, and when the connection is lost or Ctrl-C is pressed during the commit, in
+        which case the outcome is unknown and the message says how to look.
         """
         with self.errors(), self.connect() as connection:
             operation_id = self._open(connection, write=True)
@@ -207,17 +209,17 @@ class Database:
             return stale_schema(self.description, current_revision(self, connection))
 
     def commit(self, connection: Connection, *, look: str) -> None:
-        """Commit. ``look`` says how to see what became of it when the connection is lost."""
+        """Commit. ``look`` says how to see what became of it when there was no answer."""
         try:
             connection.commit()
+        except KeyboardInterrupt as interrupt:
+            what = f'the commit to "{self.description}" was interrupted'
+            raise Unavailable(f"{what}: {_UNKNOWN}", hint=look) from interrupt
         except SQLAlchemyError as error:
             if not lost_connection(error):
                 raise
-            raise Unavailable(
-                f'the connection to "{self.description}" was lost during the commit: '
-                "it is unknown whether the change was stored",
-                hint=look,
-            ) from error
+            what = f'the connection to "{self.description}" was lost during the commit'
+            raise Unavailable(f"{what}: {_UNKNOWN}", hint=look) from error
 
 
 def current_revision(database: Database, connection: Connection) -> str | None:
