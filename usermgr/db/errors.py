@@ -15,7 +15,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
 )
 
-from usermgr.errors import InvalidInput, Unavailable, UserMgrError
+from usermgr.errors import Conflict, InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
 
 
@@ -29,10 +29,11 @@ class Constraint(NamedTuple):
 EMAIL_UNIQUE = Constraint("users_email_un", "UNIQUE constraint failed: users.email")
 ROLE_UNIQUE = Constraint("roles_description_un", "index 'roles_description_un'")
 CLAIM_UNIQUE = Constraint("claims_description_un", "index 'claims_description_un'")
-GRANT_UNIQUE = Constraint("user_claims_pk", "UNIQUE constraint failed: user_claims.")
 USER_ROLE = Constraint("users_fk", "FOREIGN KEY constraint failed")
-GRANT_USER = Constraint("user_claims_fk", "FOREIGN KEY constraint failed")
 GRANT_CLAIM = Constraint("user_claims_fk_1", "FOREIGN KEY constraint failed")
+
+
+_REFERENCE_HINT = "delete or change the rows that refer to it first"
 
 
 @contextlib.contextmanager
@@ -55,6 +56,37 @@ def violates(error: IntegrityError, constraint: Constraint) -> bool:
     if diagnostics is not None:
         return bool(diagnostics.constraint_name == constraint.name)
     return constraint.sqlite in str(error.orig)
+
+
+@contextlib.contextmanager
+def referred_to(what: str) -> Iterator[None]:
+    """Raise Conflict where a foreign key, of whatever table, keeps the block from deleting this."""
+    try:
+        yield
+    except IntegrityError as error:
+        if not is_reference(error):
+            raise
+        constraint, table = _constraint_and_table(error)
+        by = f'table "{table}" (constraint "{constraint}")' if table else "another table"
+        raise Conflict(f"{what} is referred to by {by}", hint=_REFERENCE_HINT) from error
+
+
+def is_reference(error: DBAPIError) -> bool:
+    """Whether the error is a violation of a foreign key, which may be an application's."""
+    code = getattr(error.orig, "pgcode", None)
+    return code in ("23503", "23001") or "FOREIGN KEY constraint failed" in str(error.orig)
+
+
+def _constraint_and_table(error: DBAPIError) -> tuple[str | None, str | None]:
+    """Which constraint of which table is violated, as PostgreSQL tells; SQLite does not."""
+    diagnostics = getattr(error.orig, "diag", None)
+    return getattr(diagnostics, "constraint_name", None), getattr(diagnostics, "table_name", None)
+
+
+def _refused_reference(error: DBAPIError) -> Conflict:
+    constraint, table = _constraint_and_table(error)
+    key = f'the foreign key "{constraint}" of the table "{table}"' if table else "a foreign key"
+    return Conflict(f"{key} forbids the change", hint=_REFERENCE_HINT)
 
 
 class SchemaMissing(Exception):
@@ -121,6 +153,8 @@ def translate(error: SQLAlchemyError, database: str) -> Exception:
     """
     if not isinstance(error, DBAPIError):
         return error
+    if is_reference(error):
+        return _refused_reference(error)
     if type(error.orig).__module__.startswith("sqlite3"):
         return _translate_sqlite(error, database)
     return _translate_postgresql(error, database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from usermgr.db.engine import Operation
-from usermgr.db.errors import CLAIM_UNIQUE, GRANT_CLAIM
+from usermgr.db.errors import CLAIM_UNIQUE
 from usermgr.db.models import claims, user_claims
 from usermgr.records import UNSET, Claim, Unset
 from usermgr.services.labels import Labels
@@ -15,7 +15,6 @@ _CLAIMS = Labels(
     table=claims,
     holders=user_claims.c.claim_id == claims.c.id,
     unique=CLAIM_UNIQUE,
-    used=GRANT_CLAIM,
     build=lambda row: Claim(row.id, row.description, row.active, row.users),
 )
 

@@ -11,10 +11,9 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, insert, select
 from sqlalchemy import update as update_rows
-from sqlalchemy.exc import IntegrityError
 
 from usermgr.db.engine import Operation
-from usermgr.db.errors import Constraint, violates, violation
+from usermgr.db.errors import Constraint, referred_to, violation
 from usermgr.db.sql import fold
 from usermgr.errors import Conflict
 from usermgr.names import canonical_label
@@ -28,15 +27,14 @@ L = TypeVar("L", Role, Claim)
 class Labels(Generic[L]):
     """Operations on one of the two tables.
 
-    ``holders`` matches the rows that use a label; ``unique`` and ``used`` are the constraints that
-    hold names unique and labels in place; ``build`` makes the record from a row.
+    ``holders`` matches the rows that use a label; ``unique`` is the constraint that holds names
+    unique; ``build`` makes the record from a row.
     """
 
     noun: str
     table: Table
     holders: ColumnElement[bool]
     unique: Constraint
-    used: Constraint
     build: Callable[[Row[Any]], L]
 
     def create(self, op: Operation, name: str, *, if_not_exists: bool = False) -> tuple[L, bool]:
@@ -92,15 +90,20 @@ class Labels(Generic[L]):
         return after
 
     def delete(self, op: Operation, reference: str) -> L:
-        """Delete a label. Raises NotFound, and Conflict with the number of holders if any."""
+        """Delete a label. Raises NotFound, and Conflict with the number of holders if any, or with
+        the table of the application that refers to it."""
         label = self._lock(op.connection, reference)
         try:
-            with op.connection.begin_nested():
+            with (
+                op.connection.begin_nested(),
+                referred_to(f'the {self.noun} "{label.description}"'),
+            ):
                 op.connection.execute(delete(self.table).where(self.table.c.id == label.id))
-        except IntegrityError as error:
-            if not violates(error, self.used):
+        except Conflict as error:
+            label = self.find(op.connection, str(label.id))
+            if not label.users:
                 raise
-            raise self._in_use(self.find(op.connection, str(label.id))) from error
+            raise self._in_use(label) from error
         op.record(self.noun, label.id, label.description, "delete", before=image(label))
         return label
 

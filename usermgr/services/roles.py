@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection
 
 from usermgr.db.engine import Operation
-from usermgr.db.errors import ROLE_UNIQUE, USER_ROLE
+from usermgr.db.errors import ROLE_UNIQUE
 from usermgr.db.models import roles, users
 from usermgr.records import Role
 from usermgr.services.labels import Labels
@@ -15,7 +15,6 @@ _ROLES = Labels(
     table=roles,
     holders=users.c.role_id == roles.c.id,
     unique=ROLE_UNIQUE,
-    used=USER_ROLE,
     build=lambda row: Role(row.id, row.description, row.users),
 )
 

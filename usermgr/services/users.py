@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from usermgr import passwords
 from usermgr.db.engine import Operation
-from usermgr.db.errors import EMAIL_UNIQUE, GRANT_CLAIM, USER_ROLE, violation
+from usermgr.db.errors import EMAIL_UNIQUE, GRANT_CLAIM, USER_ROLE, referred_to, violation
 from usermgr.db.models import claims, roles, user_claims, users
 from usermgr.emails import canonical_email
 from usermgr.errors import Conflict, InvalidInput, Mismatch
@@ -157,10 +157,14 @@ def distinct_users(connection: Connection, references: Sequence[str]) -> list[st
 
 
 def delete_user(op: Operation, reference: str) -> User:
-    """Delete a user with their grants. Raises NotFound."""
+    """Delete a user with their grants.
+
+    Raises NotFound, and Conflict when a table of the application refers to the user.
+    """
     user = _lock_user(op.connection, reference)
-    op.connection.execute(delete(user_claims).where(user_claims.c.user_id == user.id))
-    op.connection.execute(delete(users).where(users.c.id == user.id))
+    with referred_to(f'the user "{user.email}"'):
+        op.connection.execute(delete(user_claims).where(user_claims.c.user_id == user.id))
+        op.connection.execute(delete(users).where(users.c.id == user.id))
     op.record("user", user.id, user.email, "delete", before=image(user))
     return user
 

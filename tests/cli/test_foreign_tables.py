@@ -1,0 +1,113 @@
+"""Tables of an application refer to ours: deleting what they hold is refused with their name."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.commands import Command, Result
+from tests.support.consistency import broken_promises
+from tests.support.databases import open_database
+from tests.support.people import create_company
+
+HINT = "hint: delete or change the rows that refer to it first\n"
+
+
+@pytest.fixture(autouse=True)
+def company(cli: Command) -> None:
+    create_company(cli)
+
+
+def _execute(url: str, *statements: str) -> None:
+    database = open_database(url)
+    with database.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+        connection.commit()
+    database.engine.dispose()
+
+
+@pytest.mark.parametrize("action", ["NO ACTION", "RESTRICT"])
+@pytest.mark.parametrize(
+    ("noun", "table", "words", "name"),
+    [
+        ("user", "users", ("2", "--yes"), "bruno@example.com"),
+        ("role", "roles", ("3",), "guest"),
+        ("claim", "claims", ("2",), "reports:export"),
+    ],
+)
+def test_what_an_application_refers_to_stays(
+    cli: Command,
+    database_url: str,
+    backend: str,
+    noun: str,
+    table: str,
+    words: tuple[str, ...],
+    name: str,
+    action: str,
+) -> None:
+    cli("role", "create", "guest")
+    before = cli(noun, "list", "-o", "json").stdout
+    _execute(
+        database_url,
+        f"CREATE TABLE orders (held bigint CONSTRAINT o_fk REFERENCES {table} ON DELETE {action})",
+        f"INSERT INTO orders VALUES ({words[0]})",
+    )
+
+    done = cli(noun, "delete", *words)
+
+    by = 'table "orders" (constraint "o_fk")' if backend == "postgresql" else "another table"
+    message = f'error: the {noun} "{name}" is referred to by {by}\n'
+    assert done == Result(4, "", message + HINT)
+    assert cli(noun, "list", "-o", "json").stdout == before
+    assert broken_promises(database_url) == {}
+    _execute(database_url, "DELETE FROM orders")
+    assert cli(noun, "delete", *words).exit_code == 0
+
+
+def test_a_role_that_users_have_and_an_application_refers_to(
+    cli: Command, database_url: str
+) -> None:
+    _execute(
+        database_url,
+        "CREATE TABLE orders (held integer REFERENCES roles)",
+        "INSERT INTO orders VALUES (2)",
+    )
+
+    done = cli("role", "delete", "2")
+
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr.startswith('error: the role "member" is in use by 1 user\n')
+
+
+def test_a_reference_that_is_checked_at_the_commit(
+    cli: Command, database_url: str, backend: str
+) -> None:
+    _execute(
+        database_url,
+        "CREATE TABLE orders (held bigint CONSTRAINT o_fk REFERENCES users"
+        " DEFERRABLE INITIALLY DEFERRED)",
+        "INSERT INTO orders VALUES (2)",
+    )
+
+    done = cli("user", "delete", "2", "--yes")
+
+    key = 'the foreign key "o_fk" of the table "orders"'
+    key = key if backend == "postgresql" else "a foreign key"
+    assert done == Result(4, "", f"error: {key} forbids the change\n" + HINT)
+    assert cli("user", "show", "2").exit_code == 0
+    assert broken_promises(database_url) == {}
+
+
+def test_a_grant_that_an_application_refers_to(cli: Command, database_url: str) -> None:
+    _execute(
+        database_url,
+        "CREATE TABLE keys (u bigint, c bigint, FOREIGN KEY (u, c) REFERENCES user_claims)",
+        "INSERT INTO keys VALUES (1, 1)",
+    )
+
+    done = cli("user", "revoke", "1", "reports:read")
+
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr.endswith(" forbids the change\n" + HINT)
+    assert cli("user", "show", "1", "-o", "json").json["claims"] == ["reports:read"]
