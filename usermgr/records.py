@@ -132,7 +132,8 @@ class OperationRecord:
 class Change:
     """One changed thing: its image before and after, without secrets.
 
-    ``changed`` tells the difference in words; ``id`` is 0 for a creation that is told from the
+    ``name`` is what it was called before the change, or after its creation; ``changed`` tells the
+    difference in words; ``id`` is 0 for a creation that is told from the
     operation, because many users were created at once.
     """
 

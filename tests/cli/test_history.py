@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from tests.support.commands import Command
 from tests.support.databases import open_database
-from tests.support.people import create_company
+from tests.support.people import create_company, create_user
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_the_history_of_a_user(cli: Command) -> None:
         ("create", "ana@example.com", ""),
         (
             "update",
-            "ana.s@example.com",
+            "ana@example.com",
             "name: Ana Souza -> Ana S, email: ana@example.com -> ana.s@example.com",
         ),
         ("update", "ana.s@example.com", "active: true -> false"),
@@ -104,6 +104,67 @@ def test_the_history_of_users_created_together(cli: Command) -> None:
     cli("seed", "--users", "2", "-q")
     history = cli("user", "history", "3", "-o", "json").json
     assert [(c["action"], c["command"], c["after"]) for c in history] == [("create", "seed", None)]
+
+
+def test_users_created_together_keep_their_creation(cli: Command) -> None:
+    """Also when they are gone, and under every e-mail they had."""
+    cli("seed", "--users", "1", "-q")
+    first = cli("user", "show", "3", "-o", "json").json["email"]
+    for email in ("second@example.com", "third@example.com"):
+        cli("user", "update", "3", "--email", email)
+    told = [
+        ("create", first, "seed"),
+        ("update", first, "user update"),
+        ("update", "second@example.com", "user update"),
+    ]
+    assert _told(cli, "3") == told
+
+    cli("user", "delete", "3", "--yes")
+
+    told.append(("delete", "third@example.com", "user delete"))
+    for reference in ("3", first, "second@example.com", "third@example.com"):
+        assert _told(cli, reference) == told
+    shown = cli("user", "history", "3", "-o", "json").json
+    operation = cli("operation", "show", str(shown[0]["operation_id"]), "-o", "json").json
+    assert operation["command"] == "seed"
+    assert shown[3]["before"]["created_in"] == operation["id"]
+
+
+def test_an_e_mail_that_two_users_had(cli: Command) -> None:
+    cli("seed", "--users", "1", "-q")
+    email = cli("user", "show", "3", "-o", "json").json["email"]
+    cli("user", "delete", "3", "--yes")
+    create_user(cli, "Another", email, "member")
+    cli("user", "delete", "4", "--yes")
+    cli("seed", "--users", "1", "-q")
+
+    assert [(action, command) for action, _, command in _told(cli, email)] == [
+        ("create", "seed"),
+        ("delete", "user delete"),
+        ("create", "user create"),
+        ("delete", "user delete"),
+        ("create", "seed"),
+    ]
+
+
+def test_a_user_whom_another_program_stored_has_no_creation(
+    cli: Command, database_url: str
+) -> None:
+    with open_database(database_url).connect() as connection:
+        connection.execute(
+            text("INSERT INTO users (name, email, role_id) VALUES ('X', 'x@example.com', 2)")
+        )
+        connection.commit()
+    assert cli("user", "history", "3", "-o", "json").stdout == "[]\n"
+
+    cli("user", "delete", "3", "--yes")
+
+    assert _told(cli, "x@example.com") == [("delete", "x@example.com", "user delete")]
+
+
+def _told(cli: Command, reference: str) -> list[tuple[str, str, str]]:
+    history = cli("user", "history", reference, "-o", "json").json
+    return [(change["action"], change["name"], change["command"]) for change in history]
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,9 @@ def _gaps(connection: Connection) -> Iterator[int]:
     left: dict[tuple[str, int], Any] = {}
     for row in connection.execute(statement.order_by(changes.c.id)):
         key = (row.entity, row.entity_id)
-        if key in left and left[key] != row.before:
+        # The last image of a user says what no longer stands in a row.
+        before = {k: v for k, v in (row.before or {}).items() if k != "created_in"} or None
+        if key in left and left[key] != before:
             yield row.id
         left[key] = row.after
 
@@ -99,24 +101,19 @@ def _untrue_counts(connection: Connection) -> Iterator[int]:
     made: dict[int, Counter[str]] = {
         row.id: Counter() for row in connection.execute(select(operations.c.id))
     }
-    told = select(changes.c.operation_id, changes.c.entity, changes.c.action, changes.c.entity_id)
-    single, deleted = set(), set()
-    for row in connection.execute(told):
+    created_in = {
+        row.id: row.created_in for row in connection.execute(select(users.c.id, users.c.created_in))
+    }
+    for row in connection.execute(select(changes).order_by(changes.c.id.desc())):
         made[row.operation_id][f"{row.entity}.{row.action}"] += 1
-        if (row.entity, row.action) == ("user", "create"):
-            single.add(row.entity_id)
         if (row.entity, row.action) == ("user", "delete"):
-            deleted.add(row.entity_id)
-    for user in connection.execute(select(users.c.id, users.c.created_in)):
-        if user.id not in single:
-            made[user.created_in]["user.create"] += 1
-    forgotten = 0
+            created_in[row.entity_id] = row.before["created_in"]
+        if (row.entity, row.action) == ("user", "create"):
+            del created_in[row.entity_id]
+    # The others were created together, without a change of their own.
+    for operation_id in created_in.values():
+        made[operation_id]["user.create"] += 1
     for op in connection.execute(select(operations.c.id, operations.c.counts)):
         # Grants that are made with many users at once have no changes of their own.
-        counts = Counter({what: n for what, n in op.counts.items() if what != "grant.create"})
-        forgotten += (counts - made[op.id]).pop("user.create", 0)
-        if {**counts, "user.create": 0} != {**made[op.id], "user.create": 0}:
+        if {what: n for what, n in op.counts.items() if what != "grant.create"} != made[op.id]:
             yield op.id
-    # Of those that were created together and are gone, no row tells the operation.
-    if forgotten != len(deleted - single):
-        yield 0

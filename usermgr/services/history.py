@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select, union
@@ -48,7 +49,8 @@ def user_history(connection: Connection, reference: str) -> list[Change]:
     """Every change of a user, oldest first; deleted users are found by id or former e-mail.
 
     A user that was created with many others at once has no change of its own for that; the
-    creation is then told from the operation, without images. Raises NotFound.
+    creation is then told from the operation, without images. An e-mail that several users had one
+    after the other tells of all of them. Raises NotFound.
     """
     ids = _user_ids(connection, reference)
     made = connection.execute(
@@ -57,10 +59,13 @@ def user_history(connection: Connection, reference: str) -> list[Change]:
         .order_by(changes.c.id)
     )
     history = [_change(row) for row in made]
-    if not any(change.action == "create" for change in history):
-        history = [*_creation(connection, ids), *history]
-    if not history and not _exists(connection, ids):
+    present = connection.execute(
+        select(users.c.id, users.c.email, users.c.created_in).where(users.c.id.in_(ids))
+    ).all()
+    if not history and not present:
         raise no_such_user(reference)
+    for creation in _creations(connection, history, present):
+        history.insert(_place(history, creation), creation)
     return history
 
 
@@ -75,10 +80,6 @@ def _user_ids(connection: Connection, reference: str) -> list[int]:
     if not found:
         raise no_such_user(reference)
     return found
-
-
-def _exists(connection: Connection, ids: list[int]) -> bool:
-    return connection.execute(select(users.c.id).where(users.c.id.in_(ids))).first() is not None
 
 
 def _changes() -> Select[Any]:
@@ -118,26 +119,46 @@ def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> 
     return ", ".join(told)
 
 
-def _creation(connection: Connection, ids: list[int]) -> list[Change]:
-    created = connection.execute(
-        select(users.c.id, users.c.email, *operations.c)
-        .join(operations, operations.c.id == users.c.created_in)
-        .where(users.c.id.in_(ids))
+def _creations(
+    connection: Connection, history: list[Change], present: Sequence[Row[Any, Any, Any]]
+) -> Iterator[Change]:
+    """The creations that have no change of their own, told from the operations, oldest first."""
+    emails = {row.id: row.email for row in present}
+    created_in = {row.id: row.created_in for row in present}
+    for change in reversed(history):
+        emails[change.entity_id] = change.name
+        if change.action == "delete" and change.before:
+            created_in[change.entity_id] = change.before.get("created_in")
+    for change in history:
+        if change.action == "create":
+            created_in.pop(change.entity_id, None)
+    made = select(operations).where(operations.c.id.in_(set(created_in.values()) - {None}))
+    found = {row.id: row for row in connection.execute(made)}
+    for user_id, operation_id in sorted(created_in.items()):
+        if operation_id in found:
+            yield _creation(found[operation_id], user_id, emails[user_id])
+
+
+def _creation(operation: Row[Any], user_id: int, email: str) -> Change:
+    return Change(
+        id=0,
+        operation_id=operation.id,
+        at=operation.started_at,
+        actor=operation.actor,
+        command=operation.command,
+        entity="user",
+        entity_id=user_id,
+        name=email,
+        action="create",
+        changed="",
+        before=None,
+        after=None,
     )
-    return [
-        Change(
-            id=0,
-            operation_id=row[2],
-            at=row.started_at,
-            actor=row.actor,
-            command=row.command,
-            entity="user",
-            entity_id=row[0],
-            name=row.email,
-            action="create",
-            changed="",
-            before=None,
-            after=None,
-        )
-        for row in created
-    ]
+
+
+def _place(history: list[Change], creation: Change) -> int:
+    """Where the creation belongs: before what happened to the user, and later operations."""
+    for position, change in enumerate(history):
+        if change.entity_id == creation.entity_id or change.operation_id > creation.operation_id:
+            return position
+    return len(history)

@@ -81,8 +81,8 @@ class Labels(Generic[L]):
         after = self.find(op.connection, str(before.id))
         op.record(
             self.noun,
-            after.id,
-            after.description,
+            before.id,
+            before.description,
             "update",
             before=image(before),
             after=image(after),

@@ -164,8 +164,12 @@ def delete_user(op: Operation, reference: str) -> User:
     user = _lock_user(op.connection, reference)
     with referred_to(f'the user "{user.email}"'):
         op.connection.execute(delete(user_claims).where(user_claims.c.user_id == user.id))
-        op.connection.execute(delete(users).where(users.c.id == user.id))
-    op.record("user", user.id, user.email, "delete", before=image(user))
+        created_in = op.connection.execute(
+            delete(users).where(users.c.id == user.id).returning(users.c.created_in)
+        ).scalar_one()
+    # With the row goes the only sign of which operation created users together.
+    last = {**image(user), "created_in": created_in}
+    op.record("user", user.id, user.email, "delete", before=last)
     return user
 
 
@@ -209,8 +213,9 @@ def _update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
 
 
 def _record_change(op: Operation, before: User, action: str) -> User:
+    """Under the e-mail that the user had: so the changes name each that a user ever had."""
     after = find_user(op.connection, str(before.id))
-    op.record("user", after.id, after.email, action, before=image(before), after=image(after))
+    op.record("user", before.id, before.email, action, before=image(before), after=image(after))
     return after
 
 
