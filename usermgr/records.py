@@ -133,8 +133,8 @@ class Change:
     """One changed thing: its image before and after, without secrets.
 
     ``name`` is what it was called before the change, or after its creation; ``changed`` tells the
-    difference in words; ``id`` is 0 for a creation that is told from the
-    operation, because many users were created at once.
+    difference in words; ``id`` is 0 for a creation that is told from the operation, because many
+    users were created at once.
     """
 
     id: int

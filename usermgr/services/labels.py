@@ -126,9 +126,13 @@ class Labels(Generic[L]):
             raise self._taken(name)
 
     def _lock(self, connection: Connection, reference: str) -> L:
+        # By id from here on: another label may have got the name meanwhile.
         condition = label_condition(self.table, reference)
-        connection.execute(select(self.table.c.id).where(condition).with_for_update())
-        return self.find(connection, reference)
+        locked = select(self.table.c.id).where(condition).with_for_update()
+        label_id = connection.execute(locked).scalar()
+        if label_id is None:
+            raise no_such(self.table, reference)
+        return self.find(connection, str(label_id))
 
     def _taken(self, name: str) -> Conflict:
         return Conflict(

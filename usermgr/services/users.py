@@ -12,8 +12,9 @@ from usermgr import passwords
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, GRANT_CLAIM, USER_ROLE, referred_to, violation
 from usermgr.db.models import claims, roles, user_claims, users
+from usermgr.db.sql import insert_new
 from usermgr.emails import canonical_email
-from usermgr.errors import Conflict, InvalidInput, Mismatch
+from usermgr.errors import Conflict, InvalidInput, Mismatch, NotFound
 from usermgr.formats.writers import plain
 from usermgr.names import canonical_name
 from usermgr.records import UNSET, NewUser, User, UserChanges, Verification
@@ -121,10 +122,8 @@ def grant_claims(op: Operation, reference: str, claim_references: Sequence[str])
     """Grant claims; those the user holds already stay. Raises NotFound."""
     wanted = resolve_claims(op.connection, claim_references)
     before = _lock_user(op.connection, reference)
-    missing = [claim for claim in wanted if claim.description not in before.claims]
-    if not missing:
+    if not _insert_grants(op, before.id, wanted):
         return before
-    _insert_grants(op, before.id, missing)
     _update_row(op, before.id, {})
     return _record_change(op, before, "grant")
 
@@ -133,14 +132,14 @@ def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]
     """Revoke claims; those the user does not hold are no error. Raises NotFound."""
     unwanted = resolve_claims(op.connection, claim_references)
     before = _lock_user(op.connection, reference)
-    held = [claim.id for claim in unwanted if claim.description in before.claims]
-    if not held:
-        return before
-    op.connection.execute(
+    revoked = op.connection.execute(
         delete(user_claims).where(
-            user_claims.c.user_id == before.id, user_claims.c.claim_id.in_(held)
+            user_claims.c.user_id == before.id,
+            user_claims.c.claim_id.in_(claim.id for claim in unwanted),
         )
     )
+    if not revoked.rowcount:
+        return before
     _update_row(op, before.id, {})
     return _record_change(op, before, "revoke")
 
@@ -219,14 +218,24 @@ def _record_change(op: Operation, before: User, action: str) -> User:
     return after
 
 
-def _insert_grants(op: Operation, user_id: int, granted: Sequence[Label]) -> None:
+def _insert_grants(op: Operation, user_id: int, granted: Sequence[Label]) -> int:
+    """Grant what the user does not hold yet; returns how many that were."""
     if not granted:
-        return
-    with violation(GRANT_CLAIM, lambda: no_such(claims, granted[0].description)):
-        op.connection.execute(
-            insert(user_claims),
-            [{"user_id": user_id, "claim_id": claim.id} for claim in granted],
-        )
+        return 0
+    rows = [{"user_id": user_id, "claim_id": claim.id} for claim in granted]
+    with violation(GRANT_CLAIM, lambda: _claims_gone(granted)):
+        return op.connection.execute(insert_new(op.connection, user_claims).values(rows)).rowcount
+
+
+def _claims_gone(granted: Sequence[Label]) -> NotFound:
+    """The error of claims that were deleted since they were resolved."""
+    if len(granted) == 1:
+        return no_such(claims, granted[0].description)
+    names = ", ".join(f'"{claim.description}"' for claim in granted)
+    return NotFound(
+        f"one of the claims {names} was deleted meanwhile",
+        hint="usermgr claim list shows those that are there",
+    )
 
 
 def _email_taken(email: str) -> Conflict:

@@ -1,0 +1,213 @@
+"""Two commands on PostgreSQL whose statements interleave: both end well or with a reason.
+
+The first one is played by the test: it holds its locks until the other waits for them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.commands import Result, process_environment, run_inside
+from tests.support.consistency import broken_promises
+from tests.support.databases import open_database
+from usermgr.db.engine import Operation
+from usermgr.records import NewUser, UserChanges
+from usermgr.services import claims, roles, users
+
+WAITING = text(
+    "SELECT count(*) FROM pg_locks"
+    " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+)
+
+
+@pytest.fixture
+def url(migrated_postgresql_url: str) -> str:
+    """A database with two users, two roles and two claims."""
+    for words in (
+        ("role", "create", "admin"),
+        ("role", "create", "member"),
+        ("claim", "create", "read"),
+        ("claim", "create", "write"),
+        ("user", "create", "--name", "A", "--email", "a@example.com", "--role", "admin"),
+        ("user", "create", "--name", "B", "--email", "b@example.com", "--role", "admin"),
+    ):
+        assert _run(migrated_postgresql_url, *words).exit_code == 0
+    return migrated_postgresql_url
+
+
+def _run(url: str, *words: str) -> Result:
+    return run_inside(words, "", {"USERMGR_DATABASE_URL": url})
+
+
+def _race(url: str, first: Callable[[Operation], object], *words: str) -> Result:
+    """How the command ends that waits for what ``first`` changed."""
+    database = open_database(url)
+    with database.operation("first", "tester") as op:
+        first(op)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "usermgr", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**process_environment(), "USERMGR_DATABASE_URL": url},
+        )
+        while not op.connection.execute(WAITING).scalar_one():
+            assert process.poll() is None, process.communicate()
+    stdout, stderr = process.communicate(timeout=60)
+    database.engine.dispose()
+    return Result(process.returncode, stdout, stderr)
+
+
+@pytest.mark.parametrize(
+    ("first", "words", "message"),
+    [
+        pytest.param(
+            lambda op: users.delete_user(op, "1"),
+            ("user", "grant", "1", "read"),
+            'no user "1"',
+            id="grant to a user who is deleted",
+        ),
+        pytest.param(
+            lambda op: users.delete_user(op, "1"),
+            ("user", "delete", "a@example.com", "--yes"),
+            'no user "1"',
+            id="two deletes",
+        ),
+        pytest.param(
+            lambda op: claims.delete_claim(op, "write"),
+            ("user", "grant", "1", "write"),
+            'no claim "write"',
+            id="grant of a claim that is deleted",
+        ),
+        pytest.param(
+            lambda op: claims.delete_claim(op, "write"),
+            ("user", "grant", "1", "read", "write"),
+            'one of the claims "read", "write" was deleted meanwhile',
+            id="grant of two claims of which one is deleted",
+        ),
+        pytest.param(
+            lambda op: claims.delete_claim(op, "write"),
+            (
+                *("user", "create", "--name", "C", "--email", "c@example.com"),
+                *("--role", "admin", "--claim", "read", "--claim", "write"),
+            ),
+            'one of the claims "read", "write" was deleted meanwhile',
+            id="create with a claim that is deleted",
+        ),
+        pytest.param(
+            lambda op: roles.delete_role(op, "member"),
+            ("user", "create", "--name", "C", "--email", "c@example.com", "--role", "member"),
+            'no role "member"',
+            id="create with a role that is deleted",
+        ),
+        pytest.param(
+            lambda op: roles.delete_role(op, "member"),
+            ("user", "update", "1", "--role", "member"),
+            'no role "member"',
+            id="update to a role that is deleted",
+        ),
+        pytest.param(
+            lambda op: roles.delete_role(op, "member"),
+            ("role", "update", "member", "--name", "other"),
+            'no role "member"',
+            id="rename of a role that is deleted",
+        ),
+        pytest.param(
+            lambda op: (
+                roles.rename_role(op, "member", "guest"),
+                roles.create_role(op, "member"),
+            ),
+            ("role", "update", "member", "--name", "other"),
+            'no role "member"',
+            id="rename of a role whose name another one takes",
+        ),
+    ],
+)
+def test_what_is_gone_by_then_is_not_found(
+    url: str, first: Callable[[Operation], object], words: tuple[str, ...], message: str
+) -> None:
+    done = _race(url, first, *words)
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"error: {message}\nhint: ")
+    assert broken_promises(url) == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "words", "message"),
+    [
+        pytest.param(
+            lambda op: users.grant_claims(op, "1", ["write"]),
+            ("claim", "delete", "write"),
+            'the claim "write" is in use by 1 user',
+            id="delete of a claim that is granted",
+        ),
+        pytest.param(
+            lambda op: users.create_user(op, NewUser("C", "c@example.com", "member")),
+            ("role", "delete", "member"),
+            'the role "member" is in use by 1 user',
+            id="delete of a role that a new user has",
+        ),
+        pytest.param(
+            lambda op: roles.rename_role(op, "member", "guest"),
+            ("role", "update", "admin", "--name", "GUEST"),
+            'the role "GUEST" exists already',
+            id="two roles with one new name",
+        ),
+        pytest.param(
+            lambda op: users.update_user(op, "1", UserChanges(email="new@example.com")),
+            ("user", "update", "2", "--email", "NEW@example.com"),
+            'the e-mail "new@example.com" is taken',
+            id="two users with one new e-mail",
+        ),
+    ],
+)
+def test_what_is_taken_by_then_is_a_conflict(
+    url: str, first: Callable[[Operation], object], words: tuple[str, ...], message: str
+) -> None:
+    done = _race(url, first, *words)
+
+    assert (done.exit_code, done.stdout) == (4, "")
+    assert done.stderr.startswith(f"error: {message}\nhint: ")
+    assert broken_promises(url) == {}
+
+
+def test_a_claim_that_is_renamed_and_granted_meanwhile_is_held(url: str) -> None:
+    def first(op: Operation) -> None:
+        users.grant_claims(op, "1", ["write"])
+        claims.update_claim(op, "write", name="edit")
+
+    done = _race(url, first, "user", "grant", "1", "write")
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert _run(url, "user", "show", "1", "-o", "json").json["claims"] == ["edit"]
+    assert len(_run(url, "user", "history", "1", "-o", "json").json) == 2
+
+
+def test_a_claim_that_is_renamed_meanwhile_is_revoked(url: str) -> None:
+    assert _run(url, "user", "grant", "1", "write").exit_code == 0
+
+    def first(op: Operation) -> None:
+        users.update_user(op, "1", UserChanges(name="New"))
+        claims.update_claim(op, "write", name="edit")
+
+    done = _race(url, first, "user", "revoke", "1", "write")
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert _run(url, "user", "show", "1", "-o", "json").json["claims"] == []
+
+
+def test_an_e_mail_that_is_freed_meanwhile_is_taken(url: str) -> None:
+    words = ("user", "update", "1", "--email", "b@example.com")
+
+    done = _race(url, lambda op: users.delete_user(op, "2"), *words)
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert _run(url, "user", "show", "b@example.com", "-o", "json").json["id"] == 1
+    assert broken_promises(url) == {}
