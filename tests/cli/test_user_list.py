@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from collections.abc import Mapping
 
 import pytest
 
-from tests.support.commands import Command
+from tests.support.commands import Command, Result, run_inside
 from tests.support.people import create_company, create_user
+from usermgr.urls import sqlite_path
 
 PEOPLE = (
     ("Zoé Ação", "zoe@example.com", "member"),
@@ -93,6 +96,85 @@ def test_a_page_that_holds_all_says_nothing(cli: Command) -> None:
     done = cli("user", "list", "--limit", "8")
     assert (done.exit_code, done.stderr, len(done.rows)) == (0, "", 9)
     assert cli("user", "list", "--limit", "7", "-q").stderr == ""
+
+
+def test_pages_by_time_of_rows_that_another_program_stored(
+    migrated_sqlite_url: str,
+) -> None:
+    """SQLite keeps instants as text, and everybody writes them in another way."""
+
+    def cli(*words: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None) -> Result:
+        return run_inside(
+            words, stdin, {"USERMGR_DATABASE_URL": migrated_sqlite_url, **(env or {})}
+        )
+
+    cli("role", "create", "member")
+    instants = [
+        "2024-05-01 10:00:00",
+        "2024-05-01 10:00:00.000000",
+        "2024-05-01 10:00:00.5",
+        "2024-05-01T10:00:00Z",
+        "2024-05-01 09:59:59.999999",
+        "2024-05-01 12:00:00+02:00",
+        "2024-05-02",
+    ]
+    with sqlite3.connect(sqlite_path(migrated_sqlite_url)) as connection:
+        connection.executemany(
+            "INSERT INTO users (name, email, role_id, created_at) VALUES ('N', ?, 1, ?)",
+            [(f"u{i}@example.com", instant) for i, instant in enumerate(instants)],
+        )
+        connection.execute(
+            "INSERT INTO users (name, email, role_id) VALUES ('N', 'now@example.com', 1)"
+        )
+    connection.close()
+    create_user(cli, "N", "later@example.com", "member")
+    whole = [5, 1, 2, 4, 6, 3, 7, 8, 9]
+
+    order = ("--sort", "created_at")
+    assert _ids(cli, *order, "--all") == whole
+    assert _ids(cli, *order, "--descending") == whole[::-1]
+    assert _paged(cli, *order, "--limit", "1") == whole
+    assert _paged(cli, *order, "--descending", "--limit", "2") == whole[::-1]
+    since = ("--created-since", "2024-05-01T10:00:00Z")
+    assert _paged(cli, *order, *since, "--limit", "2") == whole[1:]
+
+
+def _paged(cli: Command, *words: str) -> list[int]:
+    ids: list[int] = []
+    cursor: tuple[str, ...] = ()
+    while True:
+        done = cli("user", "list", *words, *cursor, "-o", "json")
+        ids += [user["id"] for user in done.json]
+        if not done.stderr:
+            return ids
+        cursor = ("--after", done.stderr.partition("--after ")[2].partition(",")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("Γιώργος", ["Γιώργος", "ΓΙΏΡΓΟΣ", "ργοσ", "ργος"]),
+        ("ΟΔΟΣΑ", ["ΟΔΟΣΑ", "ΟΔΟΣ", "οδος", "σα"]),
+        ("İstanbul", ["İstanbul", "İST", "STANBUL"]),
+        ("GROẞ", ["GROẞ", "groß", "ẞ"]),
+        ("Ǆ ǅ", ["Ǆ ǅ", "ǆ ǆ"]),
+    ],
+)
+def test_a_search_where_python_and_databases_lower_differently(
+    cli: Command, name: str, texts: list[str]
+) -> None:
+    create_company(cli)
+    create_user(cli, name, "x@example.com", "member")
+
+    assert [_ids(cli, "--search", text) for text in texts] == [[3]] * len(texts)
+
+
+def test_a_search_finds_an_e_mail_as_it_was_given(cli: Command) -> None:
+    create_company(cli)
+    create_user(cli, "N", "ΟΔΟΣΑ.İ@example.com", "member")
+
+    for text in ("ΟΔΟΣ", "οδοσα.", "İ@EXAMPLE", "ΟΔΟΣΑ.İ@example.com"):
+        assert _ids(cli, "--search", text) == [3], text
 
 
 def test_empty_lists_in_every_format(cli: Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
@@ -119,9 +120,23 @@ def _sqlite_engine(settings: Settings) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
         connection.create_function("usermgr_lower", 1, _lower, deterministic=True)
+        connection.create_function("usermgr_instant", 1, _instant, deterministic=True)
 
     return engine
 
 
 def _lower(value: str | None) -> str | None:
     return None if value is None else value.lower()
+
+
+def _instant(value: str | None) -> str | None:
+    """The instant as this program stores it; what is none stays as it is."""
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (TypeError, ValueError, OverflowError):
+        return value
+    return moment.isoformat(" ", "microseconds")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import JSON, Connection, String, Table
@@ -9,6 +10,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
+
+from usermgr.db.models import Instant
 
 
 class fold(GenericFunction[str]):  # noqa: N801 - named like the SQL function it renders
@@ -29,6 +32,26 @@ def _fold(element: fold, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(fold, "sqlite")
 def _fold_sqlite(element: fold, compiler: SQLCompiler, **kw: Any) -> str:
     return f"usermgr_lower({compiler.process(element.clauses, **kw)})"
+
+
+class instant(GenericFunction[datetime]):  # noqa: N801 - as above
+    """An instant that compares and sorts by time, whoever stored it.
+
+    On SQLite it is text, and CURRENT_TIMESTAMP and other programs write it without a fraction.
+    """
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(instant)
+def _instant(element: instant, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(instant, "sqlite")
+def _instant_sqlite(element: instant, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"usermgr_instant({compiler.process(element.clauses, **kw)})"
 
 
 class json_list(GenericFunction[list[Any]]):  # noqa: N801 - as above

@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from usermgr.db.models import Instant, claims, roles, user_claims, users
-from usermgr.db.sql import by_code_point, escape_like, fold, json_list
+from usermgr.db.sql import by_code_point, escape_like, fold, instant, json_list
 from usermgr.errors import InvalidInput
 from usermgr.names import MAX_ID, require_text, visible
 from usermgr.passwords import UNUSABLE
@@ -34,7 +34,7 @@ _SORT_KEYS: dict[UserSort, ColumnElement[Any]] = {
     "id": users.c.id,
     "email": users.c.email,
     "name": by_code_point(users.c.name),
-    "created_at": users.c.created_at,
+    "created_at": instant(users.c.created_at),
 }
 BATCH = 2_000
 
@@ -128,16 +128,22 @@ def _conditions(connection: Connection, wanted: UserFilter) -> list[ColumnElemen
     if wanted.search is not None:
         conditions.append(_contains(wanted.search))
     if wanted.created_since is not None:
-        conditions.append(users.c.created_at >= wanted.created_since)
+        conditions.append(instant(users.c.created_at) >= wanted.created_since)
     return conditions
 
 
 def _contains(search: str) -> ColumnElement[bool]:
-    text = require_text(search, "search text").lower()
-    pattern = f"%{escape_like(text)}%"
+    pattern = f"%{escape_like(require_text(search, 'search text'))}%"
+    # E-mails are stored as Python lowers them, which is not in every letter as databases do.
     return or_(
-        fold(users.c.name).like(pattern, escape="\\"), users.c.email.like(pattern, escape="\\")
+        _one_sigma(fold(users.c.name)).like(_one_sigma(fold(pattern)), escape="\\"),
+        _one_sigma(users.c.email).like(_one_sigma(literal(pattern.lower())), escape="\\"),
     )
+
+
+def _one_sigma(lowered: ColumnElement[str]) -> ColumnElement[str]:
+    """The text with the sigma that ends a word written as every other: both are one capital."""
+    return func.replace(lowered, "ς", "σ")
 
 
 def _ordered(statement: Select[Any], sort: UserSort, descending: bool) -> Select[Any]:
