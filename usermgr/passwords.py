@@ -22,6 +22,11 @@ UNUSABLE: Final = "!"
 MAX_LENGTH: Final = 1024
 GENERATED_LENGTH: Final = 24
 
+MAX_HASH_MEMORY: Final = 256 * 1024
+MAX_HASH_WORK: Final = 1024 * 1024
+MAX_HASH_LANES: Final = 64
+"""What a stored hash may ask for: KiB of memory, KiB times passes (about a second), threads."""
+
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 """Letters and digits without those that look alike (0 O 1 l I o): 24 of them carry 139 bits."""
 
@@ -60,12 +65,13 @@ def hash_password(password: str) -> str:
 def verify_password(stored: str, password: str) -> bool:
     """Whether the password is the one that was stored.
 
-    A stored value without a usable password never matches, and takes as long as one that has.
+    A stored value without a usable password never matches, and takes as long as one that has. Nor
+    does a hash that is too costly.
     """
     from argon2.exceptions import InvalidHashError, VerificationError
 
     text = unicodedata.normalize("NFC", password)
-    if not is_recognised(stored):
+    if not is_recognised(stored) or is_too_costly(stored):
         _hasher().hash(text)
         return False
     try:
@@ -82,6 +88,25 @@ def is_usable(stored: str) -> bool:
 def is_recognised(stored: str) -> bool:
     """Whether the stored value is a hash in a format that this program verifies."""
     return stored.startswith(("$argon2id$", "$argon2i$", "$argon2d$"))
+
+
+def is_too_costly(stored: str) -> bool:
+    """Whether the stored value is a hash that would take too much memory or time to verify.
+
+    Whoever can store one could otherwise stop a machine with it.
+    """
+    from argon2 import extract_parameters
+    from argon2.exceptions import InvalidHashError
+
+    try:
+        cost = extract_parameters(stored)
+    except InvalidHashError:
+        return False
+    return (
+        cost.memory_cost > MAX_HASH_MEMORY
+        or cost.memory_cost * cost.time_cost > MAX_HASH_WORK
+        or cost.parallelism > MAX_HASH_LANES
+    )
 
 
 def _hasher() -> PasswordHasher:

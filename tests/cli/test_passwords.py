@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect, text
 
-from tests.support.commands import Command
+from tests.support.commands import Command, Result
 from tests.support.databases import open_database
 from tests.support.people import create_company
 
@@ -156,6 +157,28 @@ def test_verify_tells_by_its_exit_status(cli: Command) -> None:
     assert unusable.stderr == 'error: the password of "ana@example.com" does not match\n'
     missing = cli("user", "verify-password", "9", "--password-stdin", stdin=GOOD)
     assert (missing.exit_code, missing.stdout) == (3, "")
+
+
+@pytest.mark.parametrize("cost", ["m=4194304,t=100,p=1", "m=8,t=4294967295,p=1"])
+def test_a_hash_that_asks_for_too_much_is_not_computed(
+    cli: Command, database_url: str, cost: str
+) -> None:
+    stored = f"$argon2id$v=19${cost}$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+    with open_database(database_url).connect() as connection:
+        connection.execute(text("UPDATE users SET password = :stored"), {"stored": stored})
+        connection.commit()
+
+    began = time.monotonic()
+    done = cli("user", "verify-password", "1", "--password-stdin", stdin=GOOD)
+
+    assert time.monotonic() - began < 10
+    assert done == Result(
+        8,
+        "",
+        'error: the password of "ana@example.com" is not verified: '
+        "its hash asks for too much memory or time\n"
+        "hint: store a new one with: usermgr user set-password ana@example.com\n",
+    )
 
 
 def test_a_password_on_the_command_line_is_not_possible(cli: Command) -> None:

@@ -16,6 +16,7 @@ from usermgr.passwords import (
     generate_password,
     hash_password,
     is_recognised,
+    is_too_costly,
     is_usable,
     verify_password,
 )
@@ -50,6 +51,31 @@ def test_nothing_is_cut_off() -> None:
 def test_what_is_no_hash_verifies_nothing(stored: str) -> None:
     for password in ("", stored, "plain text", "!"):
         assert verify_password(stored, password) is False
+
+
+@pytest.mark.parametrize(
+    ("cost", "too_costly"),
+    [
+        ("m=19456,t=2,p=1", False),
+        ("m=65536,t=3,p=4", False),
+        ("m=262144,t=4,p=1", False),
+        ("m=262145,t=1,p=1", True),
+        ("m=4194304,t=100,p=1", True),
+        ("m=262144,t=5,p=1", True),
+        ("m=8,t=4294967295,p=1", True),
+        ("m=65536,t=1,p=65", True),
+    ],
+)
+def test_what_a_hash_may_ask_for(cost: str, too_costly: bool) -> None:
+    for kind in ("argon2id", "argon2i", "argon2d"):
+        stored = f"${kind}$v=19${cost}$c2FsdHNhbHRzYWx0$aGFzaGhhc2hoYXNoaGFzaA"
+        assert is_too_costly(stored) is too_costly
+        assert is_too_costly(stored.replace("v=19$", "")) is too_costly
+
+
+@pytest.mark.parametrize("stored", [UNUSABLE, "", "plain text", "$argon2id$broken"])
+def test_what_is_no_hash_costs_nothing(stored: str) -> None:
+    assert is_too_costly(stored) is False
 
 
 def test_the_marker() -> None:

@@ -114,7 +114,7 @@ def verify_password(connection: Connection, reference: str, password: str) -> Ve
     if row is None:
         raise no_such_user(reference)
     if not passwords.verify_password(row.password, password):
-        raise Mismatch(f'the password of "{row.email}" does not match')
+        raise _mismatch(row.email, too_costly=passwords.is_too_costly(row.password))
     return Verification(row.id, row.email, verified=True)
 
 
@@ -235,6 +235,15 @@ def _claims_gone(granted: Sequence[Label]) -> NotFound:
     return NotFound(
         f"one of the claims {names} was deleted meanwhile",
         hint="usermgr claim list shows those that are there",
+    )
+
+
+def _mismatch(email: str, *, too_costly: bool) -> Mismatch:
+    if not too_costly:
+        return Mismatch(f'the password of "{email}" does not match')
+    return Mismatch(
+        f'the password of "{email}" is not verified: its hash asks for too much memory or time',
+        hint=f"store a new one with: usermgr user set-password {email}",
     )
 
 
