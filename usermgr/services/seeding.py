@@ -22,7 +22,7 @@ from usermgr.db.engine import Operation
 from usermgr.db.models import user_claims, users
 from usermgr.db.sql import insert_new
 from usermgr.errors import InvalidInput
-from usermgr.names import canonical_name
+from usermgr.names import canonical_label, canonical_name
 from usermgr.passwords import UNUSABLE
 from usermgr.records import SeedReport
 from usermgr.services.claims import create_claim
@@ -104,8 +104,8 @@ def generate(plan: SeedPlan) -> Iterator[Person]:
     the one method whose sequence Python promises to keep for a seed."""
     if not plan.roles:
         raise InvalidInput("no role was named", hint="name at least one with --roles")
-    for names in (plan.roles, plan.claims):
-        if len({name.strip().lower() for name in names}) < len(names):
+    for noun, names in (("role", plan.roles), ("claim", plan.claims)):
+        if len({canonical_label(name, f"{noun} name").casefold() for name in names}) < len(names):
             raise InvalidInput(f'"{", ".join(names)}" names one thing twice')
     pools = [_name_pool(locale, plan.seed) for locale in plan.locales]
     return _people(plan, pools)
