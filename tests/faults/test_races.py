@@ -5,6 +5,7 @@ The first one is played by the test: it holds its locks until the other waits fo
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from tests.support.commands import Result, process_environment, run_inside
 from tests.support.consistency import broken_promises
 from tests.support.databases import open_database
 from usermgr.db.engine import Operation
+from usermgr.errors import Unavailable
 from usermgr.records import NewUser, UserChanges
 from usermgr.services import claims, roles, users
 
@@ -44,22 +46,33 @@ def _run(url: str, *words: str) -> Result:
     return run_inside(words, "", {"USERMGR_DATABASE_URL": url})
 
 
-def _race(url: str, first: Callable[[Operation], object], *words: str) -> Result:
-    """How the command ends that waits for what ``first`` changed."""
+def _start(url: str, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "usermgr", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**process_environment(), "USERMGR_DATABASE_URL": url},
+    )
+
+
+def _race(
+    url: str,
+    first: Callable[[Operation], object],
+    *words: str,
+    then: Callable[[Operation], object] = lambda _: None,
+) -> Result:
+    """How the command ends that waits for what ``first`` changed; ``then`` runs while it waits."""
     database = open_database(url)
-    with database.operation("first", "tester") as op:
-        first(op)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "usermgr", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**process_environment(), "USERMGR_DATABASE_URL": url},
-        )
-        while not op.connection.execute(WAITING).scalar_one():
-            assert process.poll() is None, process.communicate()
-    stdout, stderr = process.communicate(timeout=60)
+    with contextlib.ExitStack() as ended:
+        with database.operation("first", "tester") as op:
+            first(op)
+            process = ended.enter_context(_start(url, *words))
+            while not op.connection.execute(WAITING).scalar_one():
+                assert process.poll() is None, process.communicate()
+            then(op)
+        stdout, stderr = process.communicate(timeout=60)
     database.engine.dispose()
     return Result(process.returncode, stdout, stderr)
 
@@ -210,4 +223,20 @@ def test_an_e_mail_that_is_freed_meanwhile_is_taken(url: str) -> None:
 
     assert (done.exit_code, done.stderr) == (0, "")
     assert _run(url, "user", "show", "b@example.com", "-o", "json").json["id"] == 1
+    assert broken_promises(url) == {}
+
+
+def test_two_deletes_of_two_users_in_opposite_order(url: str) -> None:
+    """PostgreSQL ends one of the two; which one it is depends on who looks for deadlocks first."""
+    words = ("user", "delete", "2", "1", "--yes")
+
+    with contextlib.suppress(Unavailable):
+        done = _race(
+            *(url, lambda op: users.delete_user(op, "1"), *words),
+            then=lambda op: users.delete_user(op, "2"),
+        )
+        assert (done.exit_code, done.stdout) == (5, "")
+        assert done.stderr.startswith("error: another command wanted the same rows (deadlock)")
+
+    assert _run(url, "user", "list", "-o", "json").json == []
     assert broken_promises(url) == {}

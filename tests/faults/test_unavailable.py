@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import event, make_url, text
 
 from tests.support.commands import Command, Result, process_environment, run_inside, run_process
 from tests.support.consistency import broken_promises
@@ -19,6 +19,9 @@ from tests.support.databases import PostgresDatabases, open_database
 from tests.support.people import create_company
 from tests.support.postgres import with_database
 from tests.support.proxy import Act, proxy
+from usermgr.db.engine import Database
+from usermgr.errors import Unavailable
+from usermgr.services.roles import create_role
 from usermgr.urls import sqlite_path
 
 MARKER = "hunter2-secret"
@@ -133,6 +136,20 @@ def test_a_connection_that_is_lost_during_the_commit(
     assert shown.exit_code == (0 if stored else 3)
     roles = _run(migrated_postgresql_url, "role", "list", "-o", "json").json
     assert len(roles) == stored
+
+
+def test_an_interrupt_during_the_commit(database: Database) -> None:
+    """On either database nobody knows then whether the commit was done."""
+
+    @event.listens_for(database.engine, "commit")
+    def interrupt(_connection: object) -> None:
+        raise KeyboardInterrupt
+
+    unknown = "was interrupted: it is unknown whether the change was stored"
+    with pytest.raises(Unavailable, match=unknown) as told, database.operation("a", "b") as op:
+        create_role(op, "x")
+
+    assert told.value.hint == f"look for it with: usermgr operation show {op.id}"
 
 
 @pytest.mark.parametrize("trigger", [b"INSERT INTO roles", b"COMMIT"])
