@@ -111,3 +111,20 @@ def test_a_grant_that_an_application_refers_to(cli: Command, database_url: str) 
     assert (done.exit_code, done.stdout) == (4, "")
     assert done.stderr.endswith(" forbids the change\n" + HINT)
     assert cli("user", "show", "1", "-o", "json").json["claims"] == ["reports:read"]
+
+
+def test_an_e_mail_that_an_application_refers_to(
+    cli: Command, database_url: str, backend: str
+) -> None:
+    _execute(
+        database_url,
+        "CREATE TABLE inbox (held varchar CONSTRAINT i_fk REFERENCES users (email))",
+        "INSERT INTO inbox VALUES ('ana@example.com')",
+    )
+
+    done = cli("user", "update", "1", "--email", "new@example.com")
+
+    key = 'the foreign key "i_fk" of the table "inbox"'
+    key = key if backend == "postgresql" else "a foreign key"
+    assert done == Result(4, "", f"error: {key} forbids the change\n" + HINT)
+    assert cli("user", "update", "1", "--name", "New").exit_code == 0

@@ -20,17 +20,21 @@ from usermgr.names import visible
 
 
 class Constraint(NamedTuple):
-    """A constraint as PostgreSQL names it and as SQLite's message describes it."""
+    """A constraint as PostgreSQL names it and as SQLite's message describes it.
+
+    SQLite does not say which foreign key failed. It is never one of these: a write locks the
+    whole database, so what a command has found there stays.
+    """
 
     name: str
-    sqlite: str
+    sqlite: str | None
 
 
 EMAIL_UNIQUE = Constraint("users_email_un", "UNIQUE constraint failed: users.email")
 ROLE_UNIQUE = Constraint("roles_description_un", "index 'roles_description_un'")
 CLAIM_UNIQUE = Constraint("claims_description_un", "index 'claims_description_un'")
-USER_ROLE = Constraint("users_fk", "FOREIGN KEY constraint failed")
-GRANT_CLAIM = Constraint("user_claims_fk_1", "FOREIGN KEY constraint failed")
+USER_ROLE = Constraint("users_fk", None)
+GRANT_CLAIM = Constraint("user_claims_fk_1", None)
 
 
 _REFERENCE_HINT = "delete or change the rows that refer to it first"
@@ -38,10 +42,7 @@ _REFERENCE_HINT = "delete or change the rows that refer to it first"
 
 @contextlib.contextmanager
 def violation(constraint: Constraint, error: Callable[[], UserMgrError]) -> Iterator[None]:
-    """Raise ``error()`` where the block violates the constraint.
-
-    Wrap one statement: SQLite's message for foreign keys does not say which one failed.
-    """
+    """Raise ``error()`` where the block violates the constraint."""
     try:
         yield
     except IntegrityError as raised:
@@ -55,7 +56,7 @@ def violates(error: IntegrityError, constraint: Constraint) -> bool:
     diagnostics = getattr(error.orig, "diag", None)
     if diagnostics is not None:
         return bool(diagnostics.constraint_name == constraint.name)
-    return constraint.sqlite in str(error.orig)
+    return constraint.sqlite is not None and constraint.sqlite in str(error.orig)
 
 
 @contextlib.contextmanager
