@@ -129,12 +129,13 @@ CREATE TRIGGER operations_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ope
 CREATE TRIGGER changes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON changes
     FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only();
 
--- The stamp by which usermgr recognises the schema, in the form of Alembic.
-CREATE TABLE alembic_version (
+-- The stamp by which usermgr recognises the schema: Alembic's, under a name of our own, so that an
+-- application that uses Alembic itself has its alembic_version beside it.
+CREATE TABLE usermgr_version (
     version_num varchar(32) NOT NULL,
-    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+    CONSTRAINT usermgr_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0003');
+INSERT INTO usermgr_version (version_num) VALUES ('0003');
 
 COMMIT;

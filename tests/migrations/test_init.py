@@ -42,7 +42,7 @@ def test_status_knows_where_a_schema_stands(empty_database: Database):
     schema.init(empty_database)
     schema.downgrade(empty_database, "0001")
     assert schema.status(empty_database) == SchemaStatus(name, "behind", "0001", "0003", ALL[1:])
-    execute(empty_database, "UPDATE alembic_version SET version_num = '0009'")
+    execute(empty_database, "UPDATE usermgr_version SET version_num = '0009'")
     assert schema.status(empty_database) == SchemaStatus(name, "ahead", "0009", "0003", ())
 
 
@@ -77,7 +77,7 @@ def test_init_says_why_a_file_cannot_be_created(tmp_path: Path):
 
 
 def test_a_newer_schema_is_left_to_the_newer_program(database: Database):
-    execute(database, "UPDATE alembic_version SET version_num = '0009'")
+    execute(database, "UPDATE usermgr_version SET version_num = '0009'")
     before = image(database)
     for act in (schema.init, schema.upgrade, lambda d: schema.downgrade(d, "0001")):
         with pytest.raises(Unavailable, match="newer than this program"):
@@ -85,17 +85,23 @@ def test_a_newer_schema_is_left_to_the_newer_program(database: Database):
     assert image(database) == before
 
 
-def test_the_version_table_of_another_program_is_left_alone(empty_database: Database):
-    execute(
-        empty_database,
-        "CREATE TABLE alembic_version (version_num varchar(32) NOT NULL);"
-        "INSERT INTO alembic_version VALUES ('f3a91c')",
+def test_the_version_table_of_the_application_is_left_alone(empty_database: Database):
+    """The users table belongs to an application, and that may well use Alembic itself."""
+    database = empty_database
+    make_challenge(
+        database,
+        more="""
+            CREATE TABLE alembic_version (version_num varchar(32) NOT NULL);
+            INSERT INTO alembic_version VALUES ('f3a91c');
+        """,
     )
-    before = image(empty_database)
-    with pytest.raises(Conflict) as caught:
-        schema.init(empty_database)
-    assert 'belongs to another program: it holds the revision "f3a91c"' in caught.value.message
-    assert image(empty_database) == before
+    assert schema.status(database).state == "unmanaged"
+    assert schema.init(database).outcome == "adopted"
+    assert (schema.status(database).state, schema.check(database)) == ("current", ())
+    assert schema.downgrade(database, "0002").outcome == "downgraded"
+    assert schema.upgrade(database).outcome == "upgraded"
+    assert schema.downgrade(database, "base").outcome == "downgraded"
+    assert rows(database, "SELECT version_num FROM alembic_version") == [("f3a91c",)]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_the_ddl_file_tells_what_every_table_is_for(postgresql_url: str):
     database = open_database(postgresql_url)
     assert run_psql(database) == 0
     silent = """
-        SELECT relname FROM pg_class WHERE relkind = 'r' AND relname <> 'alembic_version'
+        SELECT relname FROM pg_class WHERE relkind = 'r' AND relname <> 'usermgr_version'
         AND relnamespace = 'public'::regnamespace AND obj_description(oid, 'pg_class') IS NULL
     """
     assert rows(database, silent) == []

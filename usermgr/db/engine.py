@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from usermgr.config import Settings
 from usermgr.db.connections import make_engine, quoted, quoted_schema, stale_schema
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
-from usermgr.db.models import HEAD_REVISION, changes, operations
+from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, changes, operations
 from usermgr.errors import Unavailable
 from usermgr.urls import describe_database
 
@@ -167,7 +167,7 @@ class Database:
             parameters["transaction_read_only"] = "on"
         prefix = quoted_schema(self.settings.db_schema)
         columns = [f"set_config('{name}', :{name}, true)" for name in parameters]
-        columns.append(f"(SELECT version_num FROM {prefix}alembic_version) AS revision")
+        columns.append(f"(SELECT version_num FROM {prefix}{VERSION_TABLE}) AS revision")
         if write:
             columns.append(f"nextval('{prefix}operations_id_seq') AS operation_id")
         row = connection.execute(text(f"SELECT {', '.join(columns)}"), parameters).one()
@@ -177,13 +177,13 @@ class Database:
     def _open_sqlite(self, connection: Connection, *, write: bool) -> int:
         if not write:
             connection.exec_driver_sql("BEGIN")
-            revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
             self._require_head(revision)
             return 0
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         row = connection.execute(
             text(
-                "SELECT (SELECT version_num FROM alembic_version) AS revision,"
+                f"SELECT (SELECT version_num FROM {VERSION_TABLE}) AS revision,"
                 " (SELECT coalesce(max(id), 0) + 1 FROM operations) AS operation_id"
             )
         ).one()
@@ -226,12 +226,12 @@ def current_revision(database: Database, connection: Connection) -> str | None:
     """The revision stamped in the database, None without one. Works on any database."""
     if database.is_sqlite:
         found = connection.execute(
-            text("SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'")
+            text("SELECT count(*) FROM sqlite_master WHERE name = :name"), {"name": VERSION_TABLE}
         ).scalar()
     else:
-        name = quoted_schema(database.settings.db_schema) + "alembic_version"
+        name = quoted_schema(database.settings.db_schema) + VERSION_TABLE
         found = connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar()
     if not found:
         return None
     prefix = "" if database.is_sqlite else quoted_schema(database.settings.db_schema)
-    return connection.execute(text(f"SELECT version_num FROM {prefix}alembic_version")).scalar()
+    return connection.execute(text(f"SELECT version_num FROM {prefix}{VERSION_TABLE}")).scalar()

@@ -36,6 +36,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 HEAD_REVISION = "0003"
 """The revision this program works with; a test holds it to the newest file in migrations/."""
 
+VERSION_TABLE = "usermgr_version"
+"""Holds the revision. Alembic's usual alembic_version belongs to the application beside us."""
+
 
 class Instant(TypeDecorator[datetime]):
     """An aware UTC instant: ``timestamptz`` on PostgreSQL, naive UTC text on SQLite."""

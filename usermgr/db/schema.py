@@ -7,7 +7,6 @@ that fails or refuses leaves the database as it was.
 from __future__ import annotations
 
 import io
-import re
 import sqlite3
 import tempfile
 import warnings
@@ -22,7 +21,7 @@ from usermgr.db.connections import quoted_schema, stale_schema
 from usermgr.db.differences import describe_differences, find_other_differences
 from usermgr.db.engine import Database, current_revision
 from usermgr.db.migrating import create_file, migration, use_wal
-from usermgr.db.models import HEAD_REVISION, metadata
+from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, metadata
 from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
 from usermgr.errors import Conflict, InvalidInput, Unavailable
 from usermgr.names import visible
@@ -95,7 +94,7 @@ def downgrade(database: Database, revision: str) -> SchemaReport:
         if target != present:
             _run_alembic(connection, "downgrade", target or "base")
         if not target:
-            connection.execute(text("DROP TABLE alembic_version"))
+            connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))
     titles = reversed(revision_titles().items())
     changes = tuple(f"reverted {title}" for name, title in titles if target < name <= present)
     outcome = "downgraded" if changes else "unchanged"
@@ -162,7 +161,7 @@ def ddl(dialect: str) -> str:
             ).fetchall()
         finally:
             connection.close()
-    stamp = f"INSERT INTO alembic_version (version_num) VALUES ('{HEAD_REVISION}')"
+    stamp = f"INSERT INTO {VERSION_TABLE} (version_num) VALUES ('{HEAD_REVISION}')"
     statements = ["BEGIN", *(row[0].strip() for row in rows), stamp, "COMMIT"]
     return "".join(f"{statement};\n\n" for statement in statements).rstrip("\n") + "\n"
 
@@ -226,13 +225,7 @@ def _known_revision(database: Database, connection: Connection) -> str | None:
     revision = current_revision(database, connection)
     if revision is None or revision in revision_titles():
         return revision
-    if re.fullmatch("[0-9]{4}", revision):
-        raise stale_schema(database.description, revision)
-    raise Conflict(
-        f'the table alembic_version of "{database.description}" belongs to another program: '
-        f'it holds the revision "{visible(revision)}"',
-        hint="drop that table when its program is gone, or use another database or schema",
-    )
+    raise stale_schema(database.description, revision)
 
 
 def _require_revision(database: Database, connection: Connection) -> str:
