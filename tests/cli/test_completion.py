@@ -68,6 +68,8 @@ def _offered(monkeypatch: pytest.MonkeyPatch, *words: str, shell: str = "bash") 
         (["user", "list", "--fields", "id,e"], ["id,email"]),
         (["claim", "list", "--fields", ""], ["id", "description", "active", "users"]),
         (["user", "history", "--fields", "be"], ["before"]),
+        (["user", "list", "--sort", ""], ["id", "email", "name", "created_at"]),
+        (["schema", "ddl", "--dialect", "s"], ["sqlite"]),
     ],
     ids=" ".join,
 )
@@ -100,6 +102,31 @@ def test_roles_and_claims_of_the_database(
     monkeypatch: pytest.MonkeyPatch, words: list[str], offered: list[str]
 ) -> None:
     assert _offered(monkeypatch, *words) == offered
+
+
+@pytest.mark.usefixtures("labels")
+@pytest.mark.parametrize(
+    ("shell", "told"),
+    [
+        ("bash", "admin auditor Überblick/EU_1.x+y@z"),
+        ("fish", "admin auditor Überblick/EU_1.x+y@z"),
+        ("zsh", """_arguments '*: :(("admin" "auditor" "Überblick/EU_1.x+y@z"))'"""),
+    ],
+)
+def test_names_that_a_shell_could_evaluate_are_not_offered(
+    monkeypatch: pytest.MonkeyPatch, shell: str, told: str
+) -> None:
+    for name in ("$(touch x)", "`touch x`", "\\$(touch x)", "a'b", 'a"b', "*", "-q", "a b", "a;b"):
+        assert run_inside(("role", "create", "--", name), "", {}).exit_code == 0
+    assert run_inside(("role", "create", "Überblick/EU_1.x+y@z"), "", {}).exit_code == 0
+
+    assert " ".join(_offered(monkeypatch, "role", "show", "", shell=shell)) == told
+
+
+def test_fields_behind_what_a_shell_could_evaluate_are_not_offered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert _offered(monkeypatch, "role", "list", "--fields", "$(touch x),u") == []
 
 
 @pytest.mark.parametrize(

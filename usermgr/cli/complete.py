@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+import re
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
 import typer
 
-from usermgr.config import OUTPUT_FORMATS
-
 _PREFIX = "_USERMGR_COMPLETE_PREFIX"
+_HARMLESS = re.compile(r"[\w.:/@+,][\w.:/@+,-]*")
 
 
 def join_split_words(environ: MutableMapping[str, str]) -> None:
@@ -35,9 +35,13 @@ def join_split_words(environ: MutableMapping[str, str]) -> None:
     environ[_PREFIX] = joined[-1][0]
 
 
-def complete_formats(_ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
-    """The output formats."""
-    return [name for name in OUTPUT_FORMATS if name.startswith(incomplete)]
+def complete_words(*choices: str) -> Callable[[typer.Context, list[str], str], list[str]]:
+    """The completion of a value that is one of a few words."""
+
+    def complete(_ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
 
 
 def complete_fields(ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
@@ -49,7 +53,7 @@ def complete_fields(ctx: typer.Context, _args: list[str], incomplete: str) -> li
     if record_type is None:
         return []
     names = view_of(record_type).fields
-    return [done + comma + name for name in names if name.startswith(last)]
+    return _harmless(done + comma + name for name in names if name.startswith(last))
 
 
 def complete_roles(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -85,7 +89,17 @@ def _labels(ctx: typer.Context, noun: str, incomplete: str) -> list[str]:
     except Exception:  # noqa: BLE001 - a shell that is completing has no place for any error
         return []
     prefix = ctx.find_root().obj.environ.get(_PREFIX, "")
-    return [name.removeprefix(prefix) for name in names if name.startswith(prefix + incomplete)]
+    matching = (name for name in names if name.startswith(prefix + incomplete))
+    return [name.removeprefix(prefix) for name in _harmless(matching)]
+
+
+def _harmless(values: Iterable[str]) -> list[str]:
+    """The values that no shell reads as anything but one word.
+
+    zsh evaluates what it is offered, bash expands it as file names, and both put it on the line
+    without quotes.
+    """
+    return [value for value in values if _HARMLESS.fullmatch(value)]
 
 
 def _names(ctx: typer.Context, noun: str) -> list[str]:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from usermgr import __version__
-from usermgr.cli.complete import complete_fields, complete_formats
+from usermgr.cli.complete import complete_fields, complete_words
 from usermgr.config import OUTPUT_FORMATS
 
 PANEL = "Global options"
@@ -46,7 +46,7 @@ def global_options(*, hidden: bool = False) -> list[TyperOption]:
             "--output",
             metavar="|".join(OUTPUT_FORMATS),
             help="Output format; table on a terminal, tsv into a pipe.",
-            autocompletion=complete_formats,
+            autocompletion=complete_words(*OUTPUT_FORMATS),
         ),
         _option(
             "--fields",

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from usermgr.cli.complete import complete_words
 from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
 from usermgr.cli.views import view_of
@@ -15,6 +16,7 @@ from usermgr.records import Difference, SchemaReport, SchemaStatus
 
 app = new_group("Create, adopt, upgrade and check the database schema.")
 
+DIALECTS = ("postgresql", "sqlite")
 Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Such as 0002, or head.")]
 MergeRoles = Annotated[
     bool, typer.Option("--merge-roles", help="Join roles whose names differ only in case.")
@@ -118,13 +120,19 @@ def check(ctx: typer.Context) -> None:
 def ddl(
     ctx: typer.Context,
     dialect: Annotated[
-        str, typer.Option("--dialect", metavar="postgresql|sqlite", help="For which database.")
+        str,
+        typer.Option(
+            "--dialect",
+            metavar="|".join(DIALECTS),
+            help="For which database.",
+            autocompletion=complete_words(*DIALECTS),
+        ),
     ] = "postgresql",
 ) -> None:
     """Print the whole schema as a SQL script, for people who create it with a SQL client."""
-    if dialect not in ("postgresql", "sqlite"):
+    if dialect not in DIALECTS:
         raise InvalidInput(
-            f'no dialect "{visible(dialect)}"', hint="the dialects are postgresql and sqlite"
+            f'no dialect "{visible(dialect)}"', hint="the dialects are " + " and ".join(DIALECTS)
         )
     from usermgr.db.schema import ddl as schema_ddl
 

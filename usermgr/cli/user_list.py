@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from usermgr.cli.complete import complete_claims, complete_roles
+from usermgr.cli.complete import complete_claims, complete_roles, complete_words
 from usermgr.cli.context import AppContext, app_of
 from usermgr.errors import InvalidInput
 from usermgr.names import visible
@@ -64,7 +64,13 @@ def list_(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every user, streamed.")] = False,
     sort: Annotated[
-        str, typer.Option("--sort", metavar="|".join(USER_SORTS), help="The order.")
+        str,
+        typer.Option(
+            "--sort",
+            metavar="|".join(USER_SORTS),
+            help="The order.",
+            autocompletion=complete_words(*USER_SORTS),
+        ),
     ] = "id",
     descending: Annotated[bool, typer.Option("--descending", help="Turn the order round.")] = False,
 ) -> None:
