@@ -108,3 +108,23 @@ def test_claims_can_be_disabled_and_stay_granted(cli: Command) -> None:
     assert cli("claim", "disable", "1", "-o", "json").json == disabled.json
     assert cli("user", "show", "1", "-o", "json").json["claims"] == ["reports:read"]
     assert cli("claim", "enable", "1", "-o", "json").json["active"] is True
+
+
+def test_several_claims_are_disabled_and_enabled_or_none(cli: Command) -> None:
+    create_company(cli)
+    both = cli("claim", "disable", "reports:export", "REPORTS:READ", "2", "-o", "json")
+    assert (both.exit_code, both.json) == (
+        0,
+        [
+            _record("claim", 2, "reports:export", active=False),
+            _record("claim", 1, "reports:read", users=1, active=False),
+        ],
+    )
+    operation = cli("operation", "list", "--limit", "1", "-o", "json").json[0]
+    assert (operation["command"], operation["counts"]) == ("claim disable", {"claim.update": 2})
+
+    missing = cli("claim", "enable", "reports:read", "none")
+
+    assert (missing.exit_code, missing.stdout) == (3, "")
+    assert missing.stderr.startswith('error: no claim "none"\n')
+    assert {claim["active"] for claim in cli("claim", "list", "-o", "json").json} == {False}

@@ -9,12 +9,21 @@ import typer
 from usermgr.cli.complete import complete_claims
 from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
-from usermgr.records import UNSET, Claim, Unset
+from usermgr.records import Claim
 
 app = new_group("Create, list, rename, enable, disable and delete claims: what users are granted.")
 
 ClaimArgument = Annotated[
     str, typer.Argument(metavar="CLAIM", help="Name or id.", autocompletion=complete_claims)
+]
+
+ClaimsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="CLAIM...",
+        help="Names or ids; all are done, or none.",
+        autocompletion=complete_claims,
+    ),
 ]
 
 
@@ -65,19 +74,24 @@ def update(
     name: Annotated[str, typer.Option("--name", help="The new name.")],
 ) -> None:
     """Rename a claim."""
-    _update(ctx, claim, name=name)
+    from usermgr.services.claims import update_claim
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=Claim) as op:
+        renamed = update_claim(op, claim, name=name)
+    run.output.record(renamed)
 
 
 @app.command()
-def enable(ctx: typer.Context, claim: ClaimArgument) -> None:
-    """Enable a claim."""
-    _update(ctx, claim, active=True)
+def enable(ctx: typer.Context, claims: ClaimsArgument) -> None:
+    """Enable claims."""
+    _set_active(ctx, claims, active=True)
 
 
 @app.command()
-def disable(ctx: typer.Context, claim: ClaimArgument) -> None:
-    """Disable a claim: it stays granted and listed, and applications treat it as not granted."""
-    _update(ctx, claim, active=False)
+def disable(ctx: typer.Context, claims: ClaimsArgument) -> None:
+    """Disable claims: they stay granted and listed, and applications treat them as not granted."""
+    _set_active(ctx, claims, active=False)
 
 
 @app.command()
@@ -91,12 +105,12 @@ def delete(ctx: typer.Context, claim: ClaimArgument) -> None:
     run.output.record(deleted)
 
 
-def _update(
-    ctx: typer.Context, claim: str, *, name: str | Unset = UNSET, active: bool | Unset = UNSET
-) -> None:
+def _set_active(ctx: typer.Context, claims: list[str], *, active: bool) -> None:
     from usermgr.services.claims import update_claim
+    from usermgr.services.references import resolve_claims
 
     run = app_of(ctx)
     with run.operation(ctx, shows=Claim) as op:
-        updated = update_claim(op, claim, name=name, active=active)
-    run.output.record(updated)
+        named = resolve_claims(op.connection, claims)
+        updated = [update_claim(op, str(claim.id), active=active) for claim in named]
+    run.output.named(updated)
