@@ -29,6 +29,13 @@ class UserMgrError(Exception):
         self.details = details or {}
 
 
+class InternalError(UserMgrError):
+    """Something that nobody foresaw: a bug."""
+
+    code, exit_status, http_status = "internal", 1, 500
+    meaning = "a bug in usermgr; run again with --debug and report it"
+
+
 class InvalidInput(UserMgrError):
     """A value, an option or their combination is not acceptable."""
 
@@ -81,18 +88,14 @@ class Mismatch(UserMgrError):
 
 
 class Cancelled(UserMgrError):
-    """The person at the keyboard interrupted or declined; nothing was changed."""
+    """The person at the keyboard interrupted or declined; what was not committed is undone."""
 
     code, exit_status, http_status = "interrupted", 130, None
-    meaning = "interrupted or declined at the prompt; nothing was changed"
+    meaning = "interrupted, or declined at the prompt; what was not committed is undone"
 
-
-INTERNAL_CODE = "internal"
-INTERNAL_EXIT_STATUS = 1
-INTERNAL_HTTP_STATUS = 500
-INTERNAL_MEANING = "a bug in usermgr; run again with --debug and report it"
 
 ERROR_CLASSES: tuple[type[UserMgrError], ...] = (
+    InternalError,
     InvalidInput,
     NotFound,
     Conflict,
@@ -106,9 +109,7 @@ ERROR_CLASSES: tuple[type[UserMgrError], ...] = (
 
 def exit_status_table() -> list[tuple[int, str, str]]:
     """Every exit status as (status, code, meaning), in ascending order."""
-    rows = [
+    return [
         (0, "ok", "success"),
-        (INTERNAL_EXIT_STATUS, INTERNAL_CODE, INTERNAL_MEANING),
+        *((cls.exit_status, cls.code, cls.meaning) for cls in ERROR_CLASSES),
     ]
-    rows += [(cls.exit_status, cls.code, cls.meaning) for cls in ERROR_CLASSES]
-    return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
@@ -37,6 +38,20 @@ def test_an_unexpected_error_is_told_by_its_type_and_first_line() -> None:
         1,
         "error: unexpected RuntimeError: one\nhint: run again with --debug and report it\n",
     )
+
+
+def test_an_unexpected_error_is_json_where_errors_are() -> None:
+    status, told = _run(RuntimeError("one\ntwo"), "-o", "json")
+
+    assert status == 1
+    assert json.loads(told) == {
+        "error": {
+            "code": "internal",
+            "exit_status": 1,
+            "message": "unexpected RuntimeError: one",
+            "hint": "run again with --debug and report it",
+        }
+    }
 
 
 def test_debug_shows_the_trace() -> None:

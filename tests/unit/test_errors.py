@@ -10,6 +10,7 @@ def test_every_error_has_the_exit_status_and_the_http_status_that_are_promised()
     table = {cls.code: (cls.exit_status, cls.http_status) for cls in ERROR_CLASSES}
 
     assert table == {
+        "internal": (1, 500),
         "invalid_input": (2, 422),
         "not_found": (3, 404),
         "conflict": (4, 409),

@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 from usermgr.cli.complete import join_split_words
 from usermgr.cli.context import AppContext
 from usermgr.cli.options import Group
-from usermgr.cli.output import ReaderLeft, write_error
-from usermgr.errors import INTERNAL_EXIT_STATUS, Cancelled, InvalidInput, Unavailable, UserMgrError
+from usermgr.cli.output import ReaderLeft, write_error, write_trace
+from usermgr.errors import Cancelled, InternalError, InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
 
 PROGRAM = "usermgr"
@@ -140,10 +140,10 @@ def run(
         return 0
     except OSError as error:
         if error.errno not in _UNWRITABLE:
-            return _unexpected(app, error)
+            return _unexpected(app, argv, error)
         return _fail(app, argv, Unavailable(f"the output cannot be written: {error.strerror}"))
     except Exception as error:  # noqa: BLE001 - the last line of defence, told as a bug
-        return _unexpected(app, error)
+        return _unexpected(app, argv, error)
 
 
 def _invoke(argv: list[str], app: AppContext) -> int:
@@ -160,7 +160,7 @@ def _invoke(argv: list[str], app: AppContext) -> int:
 def _fail(app: AppContext, argv: Sequence[str], error: UserMgrError) -> int:
     as_json = app.error_format_is_json() or _asks_for_json(argv)
     if "debug" in app.flags and error.__cause__ is not None:
-        _print_trace(app, error)
+        write_trace(app.stderr, error.__cause__)
     write_error(app.stderr, error, as_json=as_json)
     return error.exit_status
 
@@ -185,38 +185,18 @@ def _usage_error(error: typer.TyperException) -> InvalidInput:
     return InvalidInput(message.replace("'", '"'), hint=f"see: {path} --help")
 
 
-def _unexpected(app: AppContext, error: Exception) -> int:
-    if "debug" in app.flags:
-        _print_trace(app, error)
+def _unexpected(app: AppContext, argv: Sequence[str], error: Exception) -> int:
     first_line = next(iter(str(error).splitlines()), "")
     told = f"{type(error).__name__}: {first_line}" if _is_safe(error) else type(error).__name__
-    app.stderr.write(f"error: unexpected {told}\nhint: run again with --debug and report it\n")
-    return INTERNAL_EXIT_STATUS
+    bug = InternalError(f"unexpected {told}", hint="run again with --debug and report it")
+    bug.__cause__ = error
+    return _fail(app, argv, bug)
 
 
 def _is_safe(error: Exception) -> bool:
     """Texts of database errors can hold statements and personal data; others are ours or
     Python's."""
     return not type(error).__module__.startswith(("sqlalchemy", "psycopg2", "sqlite3"))
-
-
-def _print_trace(app: AppContext, error: BaseException) -> None:
-    """The chain of errors, the first one first. Of their texts only the first line is shown: in
-    the others drivers repeat the rows and values of a statement, password hashes included."""
-    import traceback
-
-    chain: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None:
-        chain.insert(0, following)
-        context = None if following.__suppress_context__ else following.__context__
-        following = following.__cause__ or context
-    for raised in chain:
-        kind = type(raised)
-        first_line = next(iter(str(raised).splitlines()), "")
-        app.stderr.write("Traceback (most recent call last):\n")
-        app.stderr.writelines(traceback.format_tb(raised.__traceback__))
-        app.stderr.write(f"{kind.__module__}.{kind.__qualname__}: {first_line}\n\n")
 
 
 def _replace_closed_streams() -> None:

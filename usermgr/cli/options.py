@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from usermgr import __version__
 from usermgr.cli.complete import complete_fields, complete_words
+from usermgr.cli.output import write_text
 from usermgr.config import OUTPUT_FORMATS
 
 PANEL = "Global options"
@@ -22,7 +23,7 @@ def _store(ctx: Any, param: Any, value: Any) -> None:
 
 def _print_version(ctx: Any, _param: Any, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        ctx.obj.stdout.write(f"usermgr {__version__}\n")
+        write_text(ctx.obj.stdout, f"usermgr {__version__}\n")
         raise typer.Exit
 
 

@@ -61,7 +61,7 @@ class Output:
         row = {**_row(record), **extra}
         with self._writing():
             if self.format == "table":
-                self._write_vertical(names, row)
+                self._write_one(names, row)
             else:
                 ONE[self.format](self._stdout, names, row)
 
@@ -71,7 +71,7 @@ class Output:
         rows = (_row(record) for record in records)
         with self._writing():
             if self.format == "table":
-                self._write_table(names, rows)
+                self._write_many(names, rows)
             else:
                 MANY[self.format](self._stdout, names, rows)
 
@@ -97,9 +97,9 @@ class Output:
         if not self._quiet:
             self._say(text)
 
-    def error(self, error: UserMgrError) -> None:
-        """The error on stderr: message and hint, and as one JSON object with -o json or jsonl."""
-        write_error(self._stderr, error, as_json=self.format in ("json", "jsonl"))
+    def ask(self, question: str) -> None:
+        """A question on stderr, without an end of line: the answer is typed behind it."""
+        self._say(question, end="")
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -114,10 +114,8 @@ class Output:
             task = progress.add_task(what, total=total)
             yield lambda done: progress.advance(task, done)
 
-    def _say(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            self._stderr.write(_shown(text, keep="\n") + "\n")
-            self._stderr.flush()
+    def _say(self, text: str, *, end: str = "\n") -> None:
+        _write_message(self._stderr, text + end)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -132,28 +130,22 @@ class Output:
                 hint="what was changed, if anything, is stored: see usermgr operation list",
             ) from error
 
-    def _write_vertical(self, names: Iterable[str], row: Row) -> None:
-        from rich.table import Table
-        from rich.text import Text
+    def _write_one(self, names: Sequence[str], row: Row) -> None:
+        from usermgr.cli.tables import print_one
 
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
-        for name in names:
-            style = "bold green" if name == HIGHLIGHTED else ""
-            table.add_row(Text(name, style="dim"), Text(_shown(cell(row[name])), style=style))
-        _console(self._stdout).print(table)
+        shown = [_cell(row[name]) for name in names]
+        print_one(_console(self._stdout), names, shown, highlighted=HIGHLIGHTED)
 
-    def _write_table(self, names: Iterable[str], rows: Iterable[Row]) -> None:
-        from rich.table import Table
-        from rich.text import Text
+    def _write_many(self, names: Sequence[str], rows: Iterable[Row]) -> None:
+        from usermgr.cli.tables import print_many
 
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for name in names:
-            table.add_column(Text(name), overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(_shown(cell(row[name]))) for name in names))
-        _console(self._stdout).print(table)
+        shown = ([_cell(row[name]) for name in names] for row in rows)
+        print_many(_console(self._stdout), names, shown)
+
+
+def write_text(stdout: TextIO, text: str) -> None:
+    """Text that is shown before any setting is read."""
+    stdout.write(text)
 
 
 def write_error(stderr: TextIO, error: UserMgrError, *, as_json: bool) -> None:
@@ -169,8 +161,33 @@ def write_error(stderr: TextIO, error: UserMgrError, *, as_json: bool) -> None:
         text = json.dumps({"error": shown}, ensure_ascii=False, default=str)
     else:
         text = f"error: {error.message}" + (f"\nhint: {error.hint}" if error.hint else "")
+    _write_message(stderr, text + "\n")
+
+
+def write_trace(stderr: TextIO, error: BaseException) -> None:
+    """Write the chain of errors, the first one first. Of their texts only the first line is shown:
+    in the others drivers repeat the rows and values of a statement, password hashes included."""
+    import traceback
+
+    chain: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None:
+        chain.insert(0, following)
+        context = None if following.__suppress_context__ else following.__context__
+        following = following.__cause__ or context
+    for raised in chain:
+        kind = type(raised)
+        first_line = next(iter(str(raised).splitlines()), "")
+        text = "Traceback (most recent call last):\n"
+        text += "".join(traceback.format_tb(raised.__traceback__))
+        text += f"{kind.__module__}.{kind.__qualname__}: {first_line}\n\n"
+        _write_message(stderr, text)
+
+
+def _write_message(stderr: TextIO, text: str) -> None:
+    """Who closed or filled stderr hears nothing; the exit status still tells."""
     with contextlib.suppress(OSError):
-        stderr.write(_shown(text, keep="\n") + "\n")
+        stderr.write(_shown(text, keep="\n"))
         stderr.flush()
 
 
@@ -184,6 +201,13 @@ def _nested(value: Any) -> Any:
     if isinstance(value, tuple) and value and is_dataclass(value[0]):
         return [asdict(item) for item in value]
     return value
+
+
+def _cell(value: Any) -> str:
+    """The value as people read it: like a cell of csv, but lists have room to be wrapped."""
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return _shown("; ".join(value))
+    return _shown(cell(value))
 
 
 def _shown(text: str, keep: str = "") -> str:
