@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import os
 
 import pytest
 
-from tests.support.commands import run_inside
+from tests.support.commands import Command, run_inside
 
 GITHUB = {"GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "acme/app"}
 GITLAB = {"CI_JOB_ID": "5", "CI_PROJECT_PATH": "acme/app"}
@@ -22,6 +23,8 @@ GITLAB = {"CI_JOB_ID": "5", "CI_PROJECT_PATH": "acme/app"}
         ({"GITHUB_RUN_ID": "77"}, "github:#77"),
         ({}, getpass.getuser()),
         ({"SUDO_USER": getpass.getuser()}, getpass.getuser()),
+        ({"SUDO_USER": "a\udcff\x1b"}, f"a\\udcff\\x1b (as {getpass.getuser()})"),
+        ({"GITHUB_RUN_ID": "7", "GITHUB_REPOSITORY": "\udcff"}, "github:\\udcff#7"),
         ({"SUDO_USER": "somebody"}, f"somebody (as {getpass.getuser()})"),
     ],
 )
@@ -34,6 +37,18 @@ def test_the_actor_is_recorded(
 
     (operation,) = run_inside(("operation", "list", "-o", "json"), "", env).json
     assert (operation["actor"], operation["command"]) == (actor, "role create")
+
+
+@pytest.mark.parametrize("variable", ["LOGNAME", "USER"])
+def test_a_user_name_that_is_no_text_is_recorded_in_an_escaped_form(
+    cli_process: Command, variable: str
+) -> None:
+    env = {"USERMGR_ACTOR": "", "LOGNAME": "", "USER": "", variable: os.fsdecode(b"an\xff")}
+
+    assert cli_process("role", "create", "admin", env=env).exit_code == 0
+
+    (operation,) = cli_process("operation", "list", "-o", "json").json
+    assert operation["actor"] == "an\\udcff"
 
 
 def test_an_actor_that_could_steer_a_terminal_is_refused(migrated_sqlite_url: str) -> None:

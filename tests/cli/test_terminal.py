@@ -23,7 +23,7 @@ class Terminal:
         self._folder = folder
         self._started: list[pexpect.spawn[str]] = []
 
-    def start(self, *words: str) -> pexpect.spawn[str]:
+    def start(self, *words: str, columns: int = 120) -> pexpect.spawn[str]:
         """The command, running; a line that it does not print within 30 seconds is an error."""
         child: pexpect.spawn[str] = pexpect.spawn(
             sys.executable,
@@ -32,7 +32,7 @@ class Terminal:
             cwd=str(self._folder),
             encoding="utf-8",
             timeout=30,
-            dimensions=(40, 120),
+            dimensions=(40, columns),
         )
         self._started.append(child)
         return child
@@ -44,9 +44,9 @@ class Terminal:
         child.close()
         return int(child.exitstatus if child.exitstatus is not None else -1), told
 
-    def run(self, *words: str) -> tuple[int, str]:
+    def run(self, *words: str, columns: int = 120) -> tuple[int, str]:
         """The exit status of a command that asks nothing, and what it printed."""
-        return self.finish(self.start(*words))
+        return self.finish(self.start(*words, columns=columns))
 
     def close(self) -> None:
         """End what is still running."""
@@ -85,8 +85,30 @@ def test_a_list_is_a_table_and_one_thing_stands_on_lines_of_its_own(terminal: Te
     assert (status, _plain(shown)) == (0, [["id", "1"], ["description", "admin"], ["users", "1"]])
 
 
-def test_a_generated_password_is_highlighted(terminal: Terminal) -> None:
-    status, shown = terminal.run("user", "set-password", "1")
+@pytest.mark.parametrize("columns", [80, 20])
+def test_a_table_keeps_words_whole(terminal: Terminal, columns: int) -> None:
+    name, email = "Maximiliana Featherstonehaugh", "m.featherstonehaugh@example.com"
+    words = ("--name", name, "--email", email, "--role", "admin", "--no-password")
+    assert run_inside(("user", "create", *words), "", {}).exit_code == 0
+
+    status, listed = terminal.run("user", "list", columns=columns)
+
+    lines = _plain(listed)
+    assert status == 0
+    assert [line for line in lines if email in line] != []
+    if columns == 80:
+        assert lines[0] == ["id", "name", "email", "role", "claims", "active"]
+        assert ["Featherstonehaugh"] in lines
+    else:
+        assert lines[:3] == [["id", "1"], ["name", "Ana"], ["email", "ana@example.com"]]
+        assert lines[6:8] == [["id", "2"], ["name", "Maximiliana"]]
+
+
+@pytest.mark.parametrize("columns", [120, 80, 20])
+def test_a_generated_password_is_highlighted_and_in_one_piece(
+    terminal: Terminal, columns: int
+) -> None:
+    status, shown = terminal.run("user", "set-password", "1", columns=columns)
 
     found = re.search(r"generated_password\x1b\[0m +\x1b\[1;32m(\w{24}) *\x1b\[0m", shown)
     assert status == 0
@@ -98,17 +120,38 @@ def test_a_generated_password_is_highlighted(terminal: Terminal) -> None:
     ("answer", "status", "left"),
     [("YES", 0, 0), ("", 130, 1), ("yep", 130, 1)],
 )
-def test_delete_asks_and_takes_only_yes(
+def test_delete_says_who_it_is_and_takes_only_yes(
     terminal: Terminal, answer: str, status: int, left: int
 ) -> None:
-    child = terminal.start("user", "delete", "ana@example.com")
-    child.expect_exact("Delete ana@example.com? [y/N] ")
+    child = terminal.start("user", "delete", "ANA@example.com")
+    child.expect_exact("Delete user 1, Ana <ana@example.com>, admin? [y/N] ")
     child.sendline(answer)
 
     ended, told = terminal.finish(child)
 
     assert (ended, _users()) == (status, left)
     assert ("error: declined; nothing was changed" in told) == bool(left)
+
+
+def test_delete_says_who_several_are(terminal: Terminal) -> None:
+    bruno = ("--name", "Bruno", "--email", "bruno@example.com", "--role", "admin", "--no-password")
+    assert run_inside(("user", "create", *bruno), "", {}).exit_code == 0
+    child = terminal.start("user", "delete", "2", "ana@example.com", "1")
+    child.expect_exact(
+        "user 2, Bruno <bruno@example.com>, admin\r\n"
+        "user 1, Ana <ana@example.com>, admin\r\n"
+        "Delete these 2 users? [y/N] "
+    )
+    child.sendline("y")
+
+    assert (terminal.finish(child)[0], _users()) == (0, 0)
+
+
+def test_delete_does_not_ask_about_somebody_who_does_not_exist(terminal: Terminal) -> None:
+    status, told = terminal.run("user", "delete", "1", "nobody@example.com")
+
+    assert (status, _users()) == (3, 1)
+    assert "[y/N]" not in told
 
 
 def test_ctrl_c_at_a_question_changes_nothing(terminal: Terminal) -> None:

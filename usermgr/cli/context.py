@@ -13,6 +13,7 @@ from usermgr.cli.output import Output
 from usermgr.cli.prompts import Prompts
 from usermgr.cli.views import view_of
 from usermgr.config import OUTPUT_FORMATS, Settings, load_settings
+from usermgr.names import visible
 from usermgr.urls import url_has_password
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class AppContext:
     @property
     def prompts(self) -> Prompts:
         """Questions to the person, and passwords from them."""
-        return Prompts(self.stdin, self.stderr, assume_yes="yes" in self.flags)
+        return Prompts(self.stdin, self.output.ask, assume_yes="yes" in self.flags)
 
     @property
     def raw_database(self) -> Database:
@@ -121,9 +122,13 @@ class AppContext:
 
     @property
     def actor(self) -> str:
-        """Who is recorded: the setting, the CI job, or the operating-system user."""
-        if self.settings.actor:
-            return self.settings.actor
+        """Who is recorded: the setting, the CI job, or the operating-system user.
+
+        Their names may hold any bytes; what is no text is recorded in an escaped form.
+        """
+        return self.settings.actor or visible(self._job_or_user(), 200)
+
+    def _job_or_user(self) -> str:
         for variable, service, project in _CI_JOBS:
             if self.environ.get(variable):
                 where = self.environ.get(project, "")

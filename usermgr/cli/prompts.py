@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
@@ -11,11 +12,27 @@ MAX_PASSWORD_BYTES = 64 * 1024
 
 
 class Prompts:
-    """Asks on the terminal; prompts go to stderr, so that stdout stays data."""
+    """Asks on the terminal; ``ask`` writes a question where stdout stays data."""
 
-    def __init__(self, stdin: TextIO, stderr: TextIO, *, assume_yes: bool) -> None:
-        self._stdin, self._stderr = stdin, stderr
+    def __init__(
+        self, stdin: TextIO, ask: Callable[[str], None], *, assume_yes: bool = False
+    ) -> None:
+        self._stdin, self._ask = stdin, ask
         self._assume_yes = assume_yes
+
+    def must_confirm(self) -> bool:
+        """Whether the person has to confirm, because --yes was not given.
+
+        Raises InvalidInput when there is no terminal to ask on.
+        """
+        if self._assume_yes:
+            return False
+        if not self._stdin.isatty():
+            raise InvalidInput(
+                "this command asks for confirmation, and there is no terminal to ask on",
+                hint="pass --yes to confirm",
+            )
+        return True
 
     def confirm(self, question: str) -> None:
         """Ask before something that cannot easily be taken back.
@@ -23,20 +40,14 @@ class Prompts:
         Raises InvalidInput when there is no terminal to ask on and no --yes, Cancelled when the
         answer is anything but yes.
         """
-        if self._assume_yes:
+        if not self.must_confirm():
             return
-        if not self._stdin.isatty():
-            raise InvalidInput(
-                "this command asks for confirmation, and there is no terminal to ask on",
-                hint="pass --yes to confirm",
-            )
-        self._stderr.write(f"{question} [y/N] ")
-        self._stderr.flush()
+        self._ask(f"{question} [y/N] ")
         if self._stdin.readline().strip().lower() not in ("y", "yes"):
             raise Cancelled("declined; nothing was changed")
 
     def ask_password(self, *, twice: bool) -> str:
-        """A password typed without an echo.
+        """A password typed without an echo, asked for on the terminal itself.
 
         Raises InvalidInput when the two entries differ, Cancelled when none is typed.
         """
@@ -48,8 +59,8 @@ class Prompts:
         import getpass
 
         try:
-            password = getpass.getpass("Password: ", stream=self._stderr)
-            repeated = getpass.getpass("Repeat it: ", stream=self._stderr) if twice else password
+            password = getpass.getpass("Password: ")
+            repeated = getpass.getpass("Repeat it: ") if twice else password
         except EOFError as error:
             raise Cancelled("interrupted; nothing was changed") from error
         if repeated != password:

@@ -8,7 +8,7 @@ import typer
 
 from usermgr.cli import user_list, user_password
 from usermgr.cli.complete import complete_claims, complete_roles
-from usermgr.cli.context import app_of
+from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
 from usermgr.records import UNSET, Change, User, UserChanges
 
@@ -81,7 +81,8 @@ def delete(ctx: typer.Context, users: UsersArgument) -> None:
     from usermgr.services.users import delete_user, distinct_users
 
     run = app_of(ctx)
-    run.prompts.confirm(f"Delete {', '.join(users)}?")
+    if run.prompts.must_confirm():
+        users = _confirmed(run, users)
     with run.operation(ctx, shows=User) as op:
         deleted = [delete_user(op, user) for user in distinct_users(op.connection, users)]
     run.output.named(deleted)
@@ -120,6 +121,21 @@ def history(ctx: typer.Context, user: UserArgument) -> None:
     run = app_of(ctx)
     with run.read(shows=Change) as connection:
         run.output.records(Change, user_history(connection, user))
+
+
+def _confirmed(run: AppContext, references: list[str]) -> list[str]:
+    """The ids of the users that are named, once the person has seen who they are and said yes."""
+    from usermgr.services.lookup import find_user
+    from usermgr.services.users import distinct_users
+
+    with run.read(shows=User) as connection:
+        users = [find_user(connection, user) for user in distinct_users(connection, references)]
+    people = [f"user {user.id}, {user.name} <{user.email}>, {user.role}" for user in users]
+    if len(people) == 1:
+        run.prompts.confirm(f"Delete {people[0]}?")
+    else:
+        run.prompts.confirm("\n".join([*people, f"Delete these {len(people)} users?"]))
+    return [str(user.id) for user in users]
 
 
 def _set_active(ctx: typer.Context, users: list[str], *, active: bool) -> None:
