@@ -181,7 +181,7 @@ def _read_env_file(env_file: Path | None) -> dict[str, str]:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f'the environment file "{path}" cannot be read: {reason}') from error
     for binding in bindings:
-        if binding.error:
+        if binding.error or "\0" in binding.original.string:
             raise InvalidInput(
                 f'line {binding.original.line} of the environment file "{path}" is not understood',
                 hint="write NAME=value; put a value with spaces or quotes inside it into quotes",

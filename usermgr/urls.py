@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from usermgr.errors import InvalidInput
+from usermgr.names import visible
 
 MASK: Final = "***"
+_HOST = r"^[^:]*://(?:\[[^\]]*\]|[^:@/?#\[]*)"
+_PORT = r"[0-9]{0,5}(?:[,/?#]|$)"
+_SECRET = re.compile(r"(?i)(?:pass|pwd|secret|scram)[^=]*=")
 
 
 def normalise_database_url(text: str, *, source: str = "database URL") -> str:
@@ -24,31 +29,38 @@ def normalise_database_url(text: str, *, source: str = "database URL") -> str:
     if scheme in ("postgres", "postgresql", "postgresql+psycopg2") and separator:
         return _checked_postgresql_url("postgresql+psycopg2://" + rest, source)
     if scheme == "sqlite" and separator:
-        path = rest[1:].partition("?")[0]
-        if not path or path == ":memory:":
-            raise InvalidInput(
-                f'the database URL "{text}" ({source}) names no file',
-                hint="write sqlite:///path/to/file.db; a database in memory ends with the command",
-            )
-        if "?" in rest or not rest.startswith("/"):
-            raise InvalidInput(
-                f'the database URL "{text}" ({source}) is not a SQLite file',
-                hint="write sqlite:///relative/file.db or sqlite:////absolute/file.db",
-            )
-        return text
+        return _checked_sqlite_url(text, source)
     # What is no URL may be a password, or hold one where nobody would look for it.
-    told = f' "{mask_url(text)}"' if separator or re.fullmatch(r"[\w./-]+", text) else ""
+    known = separator and re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme)
+    told = f' "{scheme}://..."' if known else ""
     raise InvalidInput(
         f"the database URL{told} ({source}) is not understood",
         hint="write postgresql://user@host:port/database or sqlite:///path/to/file.db",
     )
 
 
+def _checked_sqlite_url(url: str, source: str) -> str:
+    rest = url.removeprefix("sqlite://")
+    path, question_mark, _ = rest.removeprefix("/").partition("?")
+    told = visible(mask_url(url.partition("?")[0]), 200)
+    if not path or path == ":memory:":
+        raise InvalidInput(
+            f'the database URL "{told}" ({source}) names no file',
+            hint="write sqlite:///path/to/file.db; a database in memory ends with the command",
+        )
+    if question_mark or not rest.startswith("/") or "\0" in path:
+        raise InvalidInput(
+            f'the database URL "{told}" ({source}) is not a SQLite file',
+            hint="write sqlite:///relative/file.db or sqlite:////absolute/file.db",
+        )
+    return url
+
+
 def _checked_postgresql_url(url: str, source: str) -> str:
-    if not url.isprintable():
+    if not url.isprintable() or "\0" in unquote(url):
         raise InvalidInput(
             f"the database URL ({source}) contains a character that is not printable",
-            hint="write it on one line, and percent-encode special characters",
+            hint="write it on one line, and percent-encode special characters other than %00",
         )
     try:
         parts = urlsplit(url)
@@ -84,9 +96,19 @@ def _is_unambiguous(authority: str, url: str) -> bool:
 
 
 def mask_url(url: str) -> str:
-    """The URL with its password, wherever it stands, replaced by ``***``."""
-    url = re.sub(r"(?i)([?&](?:password|sslpassword|passfile)=)[^&#]*", rf"\1{MASK}", url)
-    return re.sub(r"(://[^:@/?#]*):(?!\*\*\*@).*@", rf"\1:{MASK}@", url)
+    """The URL with everything that may be a password, wherever it stands, replaced by ``***``."""
+    url = re.sub(r"(://[^:@/?#]*):(?!\*\*\*@).*@", rf"\1:{MASK}@", url)
+    # What stands at the place of the port and is none is a password whose "@host" is missing.
+    url = re.sub(rf"({_HOST}):(?!{_PORT}|\*\*\*(?:@|$)).+", rf"\1:{MASK}", url)
+    address, question_mark, options = url.partition("?")
+    return address + question_mark + "&".join(map(_masked_option, options.split("&")))
+
+
+def _masked_option(option: str) -> str:
+    """The ``key=value``; a key may be percent-encoded, and a value may hold further pairs."""
+    if _SECRET.search(unquote(option)):
+        return f"{option.partition('=')[0]}={MASK}"
+    return option
 
 
 def url_has_password(url: str) -> bool:
@@ -94,18 +116,28 @@ def url_has_password(url: str) -> bool:
     return mask_url(url) != url
 
 
-def describe_database(url: str) -> str:
-    """The database in short, without user and password, for messages: host, port and name."""
+def describe_database(url: str, libpq: Mapping[str, str] | None = None) -> str:
+    """The database in short, without user and password, for messages: host, port and name.
+
+    ``libpq`` holds connection keywords that stand in for what the URL leaves out.
+    """
     if url.startswith("sqlite:"):
         return url
     parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query))
-    host = parts.hostname or query.get("host") or os.environ.get("PGHOST") or "local socket"
-    name = unquote(parts.path[1:]) or query.get("dbname") or os.environ.get("PGDATABASE") or ""
-    port = f":{parts.port}" if parts.port else ""
+    in_url = {"host": parts.hostname, "port": parts.port, "dbname": unquote(parts.path[1:])}
+    given = {
+        "host": os.environ.get("PGHOST", ""),
+        "port": os.environ.get("PGPORT", ""),
+        "dbname": os.environ.get("PGDATABASE", ""),
+        **(libpq or {}),
+        **{keyword: str(value) for keyword, value in in_url.items() if value},
+        **dict(parse_qsl(parts.query)),
+    }
+    host, name = given["host"] or "local socket", given["dbname"]
     if host.startswith("/"):
-        return f"postgresql:///{name}?host={host}"
-    return f"postgresql://{host}{port}/{name}"
+        return visible(f"postgresql:///{name}?host={host}", 200)
+    port = f":{given['port']}" if given["port"] else ""
+    return visible(f"postgresql://{host}{port}/{name}", 200)
 
 
 def sqlite_path(url: str) -> Path:

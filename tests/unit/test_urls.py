@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.commands import run_inside
+from tests.support.commands import Result, run_inside
 from usermgr.errors import InvalidInput
-from usermgr.urls import describe_database, mask_url, normalise_database_url
+from usermgr.urls import describe_database, mask_url, normalise_database_url, url_has_password
 
 TWO_WAYS = "percent-encode special characters in user, password and options"
 
@@ -27,6 +27,20 @@ TWO_WAYS = "percent-encode special characters in user, password and options"
         ("postgresql:u:sEcReT@h", "write postgresql://user@host:port/database"),
         ("jdbc:postgresql://h/d?user=u&password=sEcReT", "write postgresql://"),
         ("mongodb://u:sEcReT@h/d", "write postgresql://user@host:port/database"),
+        ("mongodb://sEcReT", "write postgresql://user@host:port/database"),
+        ("sEcReT://h/d", "write postgresql://user@host:port/database"),
+        ("sEcReT", "write postgresql://user@host:port/database"),
+        ("sEc.ReT/x-1", "write postgresql://user@host:port/database"),
+        ("postgresql://u:sEcReT", "write postgresql://user@host:port/database"),
+        ("postgresql://u:sEc/ReT", "write postgresql://user@host:port/database"),
+        ("postgresql://u:sEc?ReT", "write postgresql://user@host:port/database"),
+        ("postgresql://[::1]:sEcReT/d", "write postgresql://user@host:port/database"),
+        ("postgresql://h:x/d?%70assword=sEcReT", "write postgresql://user@host:port/database"),
+        ("postgresql://u:sEcReT%00@h/d", "write it on one line"),
+        ("postgresql://h/d?user=u&pass%77ord=sEcReT%00", "write it on one line"),
+        ("sqlite://u:sEcReT@h/d", "write sqlite:///relative/file.db"),
+        ("sqlite:///a.db?key=sEcReT", "write sqlite:///relative/file.db"),
+        ("sqlite:///a\0b.db", "write sqlite:///relative/file.db"),
     ],
 )
 def test_a_refused_url_tells_nothing_of_its_password(url: str, hint: str) -> None:
@@ -69,11 +83,23 @@ def test_a_url_that_all_read_alike_is_accepted_and_shown_without_password(url: s
         ("postgresql://u:p@h/d?PASSWORD=q", "postgresql://u:***@h/d?PASSWORD=***"),
         ("postgresql:///d?sslpassword=q&x=1", "postgresql:///d?sslpassword=***&x=1"),
         ("postgresql://h:5432/d", "postgresql://h:5432/d"),
+        ("postgresql://h:5432", "postgresql://h:5432"),
+        ("postgresql://h:/d", "postgresql://h:/d"),
+        ("postgresql://[::1]:5432/d", "postgresql://[::1]:5432/d"),
+        ("postgresql://u:p", "postgresql://u:***"),
+        ("postgresql://u:p/d?x=1", "postgresql://u:***"),
+        ("postgresql://h/d?%70assword=q&x=1", "postgresql://h/d?%70assword=***&x=1"),
+        ("postgresql://h/d?pass%77ord=q", "postgresql://h/d?pass%77ord=***"),
+        ("postgresql://h/d?pgpassword=q%26r;s", "postgresql://h/d?pgpassword=***"),
+        ("postgresql://h/d?user=u%20password=q", "postgresql://h/d?user=***"),
+        ("postgresql://h/d?x=1;password=q", "postgresql://h/d?x=***"),
+        ("postgresql://h/d?oauth_client_secret=q", "postgresql://h/d?oauth_client_secret=***"),
     ],
 )
 def test_masking(url: str, masked: str) -> None:
     assert mask_url(url) == masked
     assert mask_url(masked) == masked
+    assert url_has_password(url) == (url != masked)
 
 
 def test_a_connection_option_that_does_not_exist_is_told_without_a_trace() -> None:
@@ -87,3 +113,34 @@ def test_a_connection_option_that_does_not_exist_is_told_without_a_trace() -> No
         "invalid connection option 'colour'\n"
         "hint: the options are libpq's connection parameters, such as sslmode\n"
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["port=abc", "host=a&port=1&port=2", "host=a,b&port=1", "host=a&host=b&port=1&port=2"],
+)
+def test_ports_that_do_not_fit_are_refused(options: str) -> None:
+    env = {"USERMGR_DATABASE_URL": f"postgresql://u:sEcReT@/d?{options}"}
+
+    assert run_inside(("user", "list"), "", env) == Result(
+        2,
+        "",
+        "error: the hosts and ports that the database URL gives as options do not fit together\n"
+        "hint: a port is a number; write ?host=a,b&port=1,2 for several hosts\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "libpq", "description"),
+    [
+        ("postgresql://", {}, "postgresql://local socket/"),
+        ("postgresql://", {"host": "h", "port": "5433", "dbname": "d"}, "postgresql://h:5433/d"),
+        ("postgresql://a:1/b", {"host": "h", "port": "2", "dbname": "d"}, "postgresql://a:1/b"),
+        ("postgresql://a:1/b?host=h&port=2&dbname=d", {}, "postgresql://h:2/d"),
+        ("postgresql://h/a%0Ab", {}, "postgresql://h/a\\nb"),
+    ],
+)
+def test_the_description_names_what_is_connected_to(
+    url: str, libpq: dict[str, str], description: str
+) -> None:
+    assert describe_database(url, libpq) == description

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from usermgr.config import Settings
 from usermgr.db.models import HEAD_REVISION
-from usermgr.errors import Unavailable
+from usermgr.errors import InvalidInput, Unavailable
 from usermgr.urls import describe_database, sqlite_path
 
 
@@ -72,13 +73,19 @@ def _postgresql_engine(settings: Settings) -> Engine:
     arguments |= settings.libpq
     in_url = _connection_keywords(settings.database_url)
     arguments = {key: value for key, value in arguments.items() if key not in in_url}
-    engine = create_engine(
-        settings.database_url,
-        poolclass=NullPool,
-        connect_args=arguments,
-        use_native_hstore=False,
-        hide_parameters=True,
-    )
+    try:
+        engine = create_engine(
+            settings.database_url,
+            poolclass=NullPool,
+            connect_args=arguments,
+            use_native_hstore=False,
+            hide_parameters=True,
+        )
+    except ArgumentError as error:
+        raise InvalidInput(
+            "the hosts and ports that the database URL gives as options do not fit together",
+            hint="a port is a number; write ?host=a,b&port=1,2 for several hosts",
+        ) from error
     waiting.install()
 
     @event.listens_for(engine, "connect")

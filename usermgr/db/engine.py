@@ -106,7 +106,7 @@ class Database:
     def __init__(self, settings: Settings, *, clock: Clock = utcnow) -> None:
         self.settings = settings
         self.url = settings.database_url
-        self.description = describe_database(self.url)
+        self.description = describe_database(self.url, settings.libpq)
         self.is_sqlite = self.url.startswith("sqlite:")
         self._clock = clock
         self._engine: Engine | None = None
