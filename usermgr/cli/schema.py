@@ -96,7 +96,7 @@ def status(ctx: typer.Context) -> None:
             hint="adopt them with: usermgr schema init",
         )
     if found.state != "current":
-        raise stale_schema(found.database, found.revision)
+        raise stale_schema(found.database, found.revision, schema=run.settings.db_schema)
 
 
 @app.command()

@@ -26,23 +26,35 @@ def quoted_schema(schema: str | None) -> str:
     return f"{quoted(schema)}." if schema else ""
 
 
-def stale_schema(description: str, revision: str | None) -> Unavailable:
-    """The error of a database whose schema is not this program's, naming both revisions."""
+def stale_schema(
+    description: str, revision: str | None, *, schema: str | None = None
+) -> Unavailable:
+    """The error of a database whose schema is not this program's, naming both revisions.
+
+    ``schema`` is the PostgreSQL schema that the settings name, if they name one; SQLite has none.
+    """
+    if description.startswith("sqlite:"):
+        schema = None
     if revision is None:
+        lacks = f'tables in the schema "{schema}"' if schema else "schema"
         return Unavailable(
-            f'the database "{description}" has no usermgr schema (revision none, '
-            f"this program needs {HEAD_REVISION})",
-            hint="create it with: usermgr schema init",
+            f'the database "{description}" has no usermgr {lacks} '
+            f"(revision none, this program needs {HEAD_REVISION})",
+            hint="create it with: usermgr schema init" + (" --create-schema" if schema else ""),
+        )
+    where = (f'the schema "{schema}"' if schema else "the schema") + f' of "{description}"'
+    if revision == HEAD_REVISION:
+        return Unavailable(
+            f"{where} is at revision {revision}, but lacks some of its tables or columns",
+            hint="see what is missing with: usermgr schema check",
         )
     if revision > HEAD_REVISION:
         return Unavailable(
-            f'the schema of "{description}" is at revision {revision}, newer than this program '
-            f"({HEAD_REVISION})",
+            f"{where} is at revision {revision}, newer than this program ({HEAD_REVISION})",
             hint="install the newer release of usermgr that made it",
         )
     return Unavailable(
-        f'the schema of "{description}" is at revision {revision}, this program needs '
-        f"{HEAD_REVISION}",
+        f"{where} is at revision {revision}, this program needs {HEAD_REVISION}",
         hint="bring it up with: usermgr schema upgrade",
     )
 

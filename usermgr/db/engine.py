@@ -202,11 +202,12 @@ class Database:
 
     def _require_head(self, revision: str | None) -> None:
         if revision != HEAD_REVISION:
-            raise stale_schema(self.description, revision)
+            raise stale_schema(self.description, revision, schema=self.settings.db_schema)
 
     def _schema_error(self) -> Unavailable:
         with self.connect() as connection:
-            return stale_schema(self.description, current_revision(self, connection))
+            revision = current_revision(self, connection)
+            return stale_schema(self.description, revision, schema=self.settings.db_schema)
 
     def commit(self, connection: Connection, *, look: str) -> None:
         """Commit. ``look`` says how to see what became of it when there was no answer."""

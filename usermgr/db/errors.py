@@ -141,6 +141,31 @@ _SQLITE = (
     ("malformed", "the database file is damaged", "restore it from a backup"),
 )
 
+_SOURCE = "usermgr config show tells where the database URL comes from"
+_CONNECTION_HINTS = (
+    ("could not translate host name", f"correct the host; {_SOURCE}"),
+    (
+        "Connection refused|No such file or directory|No route to|unreachable|timed? ?out|in time",
+        f"start the server, or correct host and port; {_SOURCE}",
+    ),
+    (
+        "authentication failed|no password supplied",
+        "correct the user, or the password in the URL, in PGPASSWORD or in ~/.pgpass",
+    ),
+    ("^role .* does not exist", "correct the user, or create it on the server: createuser NAME"),
+    (
+        "^database .* does not exist",
+        f"create the database with: createdb NAME, or correct its name; {_SOURCE}",
+    ),
+    (
+        r"pg_hba\.conf",
+        "have the server's administrator allow it, or choose another host, user or sslmode",
+    ),
+    ("^too many connections|connection slots", "try again later, or raise max_connections"),
+)
+"""What helps, by what libpq or the server said; a server that speaks another language than English
+gets the general hint."""
+
 
 def lost_connection(error: BaseException) -> bool:
     """Whether the error means that the connection broke, not that a statement was refused."""
@@ -209,9 +234,10 @@ def _connection_failed(error: DBAPIError, database: str) -> Unavailable:
     reason = _first_line(error)
     reason = re.sub(r"^connection to server .*? failed: ", "", reason)
     reason = reason.removeprefix("FATAL:").strip().replace('"', "'")
+    hints = (hint for pattern, hint in _CONNECTION_HINTS if re.search(pattern, reason))
     return Unavailable(
         f'cannot connect to "{database}": {visible(reason, 200)}',
-        hint="usermgr config show tells where the database URL comes from",
+        hint=next(hints, _SOURCE),
     )
 
 

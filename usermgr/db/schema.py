@@ -225,7 +225,7 @@ def _known_revision(database: Database, connection: Connection) -> str | None:
     revision = current_revision(database, connection)
     if revision is None or revision in revision_titles():
         return revision
-    raise stale_schema(database.description, revision)
+    raise stale_schema(database.description, revision, schema=database.settings.db_schema)
 
 
 def _require_revision(database: Database, connection: Connection) -> str:
@@ -238,7 +238,7 @@ def _require_revision(database: Database, connection: Connection) -> str:
             f"(revision none, this program needs {HEAD_REVISION})",
             hint="adopt them with: usermgr schema init",
         )
-    raise stale_schema(database.description, None)
+    raise stale_schema(database.description, None, schema=database.settings.db_schema)
 
 
 def _target(revision: str) -> str:
