@@ -83,6 +83,7 @@ def test_a_downgrade_asks(cli: Command) -> None:
 def test_the_schema_check_finds_nothing_on_a_fresh_schema(cli: Command) -> None:
     done = cli("schema", "check", "-o", "json")
     assert (done.exit_code, done.json) == (0, [])
+    assert done.stderr.startswith("note: the schema of ")
 
 
 @pytest.mark.parametrize("dialect", ["postgresql", "sqlite"])
@@ -108,6 +109,14 @@ def test_config_show_masks_passwords_and_names_sources(tmp_path: Path) -> None:
         ["db_schema", "app", ".env USERMGR_DB_SCHEMA"],
     ]
     assert "hunter" not in done.stdout
+
+
+def test_config_show_as_a_table_leaves_the_meanings_to_help() -> None:
+    done = run_inside(("config", "show", "-o", "table"), "", {})
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert lines[0] == ["setting", "value", "source"]
+    assert ["lock_timeout", "10", "default"] in lines
 
 
 def test_config_check_on_a_good_database(cli: Command) -> None:

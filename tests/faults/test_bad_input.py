@@ -117,6 +117,7 @@ def test_limits_that_are_none(cli: Command, number: str):
 
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith('error: invalid value for "--limit": ')
+    assert ("is not a whole number\n" in done.stderr) == (number in ("many", ""))
 
 
 def test_an_operation_beyond_the_largest_id(cli: Command):

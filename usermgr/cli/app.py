@@ -176,7 +176,7 @@ def _asks_for_json(argv: Sequence[str]) -> bool:
 
 
 def _usage_error(error: typer.TyperException) -> InvalidInput:
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("a valid int range", "a whole number")
     message = message[:1].lower() + message[1:]
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else PROGRAM

@@ -113,7 +113,7 @@ def check(ctx: typer.Context) -> None:
             f"in {len(differences)} places",
             hint="somebody changed it by hand: take that back, or restore a backup",
         )
-    run.output.note(f'the schema of "{run.raw_database.description}" is as it should be')
+    run.output.note(f'note: the schema of "{run.raw_database.description}" is as it should be')
 
 
 @app.command()

@@ -8,12 +8,13 @@ from typing import Any
 
 from usermgr.errors import InvalidInput
 from usermgr.names import visible
-from usermgr.records import Change, OperationRecord, User
+from usermgr.records import Change, OperationRecord, SettingRow, User
 
 BRIEF: dict[type, tuple[str, ...]] = {
     User: ("id", "name", "email", "role", "claims", "active"),
     OperationRecord: ("id", "started_at", "actor", "command", "counts"),
     Change: ("at", "actor", "operation_id", "action", "changed"),
+    SettingRow: ("setting", "value", "source"),
 }
 
 
