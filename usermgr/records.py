@@ -150,6 +150,10 @@ class Change:
     before: dict[str, Any] | None
     after: dict[str, Any] | None
 
+    def __str__(self) -> str:
+        told = f'{self.action} {self.entity} {self.entity_id} "{self.name}"'
+        return f"{told}: {self.changed}" if self.changed else told
+
 
 @dataclass(frozen=True, slots=True)
 class OperationDetail:

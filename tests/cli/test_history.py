@@ -180,3 +180,17 @@ def test_what_does_not_exist(cli: Command, words: list[str], message: str) -> No
     done = cli(*words)
     assert (done.exit_code, done.stdout) == (3, "")
     assert done.stderr.startswith(f"error: {message}\nhint: ")
+
+
+def test_an_operation_as_a_table_has_a_line_for_each_change(cli: Command) -> None:
+    cli("claim", "disable", "reports:read", "reports:export")
+    operation = cli("operation", "list", "--limit", "1", "-o", "json").json[0]["id"]
+
+    shown = cli("operation", "show", str(operation), "--fields", "id,changes", "-o", "table")
+
+    assert (shown.exit_code, shown.stderr) == (0, "")
+    assert shown.stdout == (
+        f"id       {operation}\n"
+        'changes  update claim 1 "reports:read": active: true -> false\n'
+        '         update claim 2 "reports:export": active: true -> false\n'
+    )

@@ -58,12 +58,11 @@ class Output:
         names = view.choose(self._wanted, brief=False)
         if self._wanted is None:
             names += tuple(name for name in extra if extra[name] is not None)
-        row = {**_row(record), **extra}
         with self._writing():
             if self.format == "table":
-                self._write_one(names, row)
+                self._write_one(names, {**_values(record), **extra})
             else:
-                ONE[self.format](self._stdout, names, row)
+                ONE[self.format](self._stdout, names, {**_row(record), **extra})
 
     def records(self, record_type: type[Any], records: Iterable[Any]) -> None:
         """Many things: an array in json, a header and a row each in csv and tsv; streamed."""
@@ -192,19 +191,28 @@ def _write_message(stderr: TextIO, text: str) -> None:
 
 
 def _row(record: Any) -> Row:
+    return {name: _nested(value) for name, value in _values(record).items()}
+
+
+def _values(record: Any) -> Row:
     if not is_dataclass(record) or isinstance(record, type):
         raise TypeError(f"{record!r} is not a record")
-    return {field.name: _nested(getattr(record, field.name)) for field in fields(record)}
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def _nested(value: Any) -> Any:
-    if isinstance(value, tuple) and value and is_dataclass(value[0]):
-        return [asdict(item) for item in value]
-    return value
+    return [asdict(item) for item in value] if _holds_records(value) else value
+
+
+def _holds_records(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and is_dataclass(value[0])
 
 
 def _cell(value: Any) -> str:
-    """The value as people read it: like a cell of csv, but lists have room to be wrapped."""
+    """The value as people read it: like a cell of csv, but lists have room to be wrapped, and
+    records inside a record have a line each."""
+    if _holds_records(value):
+        return "\n".join(_shown(str(item)) for item in value)
     if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
         return _shown("; ".join(value))
     return _shown(cell(value))

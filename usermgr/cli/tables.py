@@ -39,8 +39,8 @@ def print_many(console: Console, names: Sequence[str], rows: Iterable[Sequence[s
 def print_one(
     console: Console, names: Sequence[str], row: Sequence[str], *, highlighted: str | None = None
 ) -> None:
-    """One line a field. A word longer than the terminal is left to it to break, so that whoever
-    copies the word gets it in one piece."""
+    """One line a field, or several where the value has them. A word longer than the terminal is
+    left to it to break, so that whoever copies the word gets it in one piece."""
     indent = max(map(len, names), default=0) + _GAP
     for name, value in zip(names, row, strict=True):
         style = "bold green" if name == highlighted else ""
@@ -52,10 +52,11 @@ def print_one(
 
 
 def _wrap(value: str, width: int) -> list[str]:
-    if cell_len(value) <= width:
-        return [value]
-    wrapped = textwrap.wrap(value, max(1, width), break_long_words=False, break_on_hyphens=False)
-    return wrapped or [""]
+    wrapper = textwrap.TextWrapper(max(1, width), break_long_words=False, break_on_hyphens=False)
+    lines: list[str] = []
+    for line in value.split("\n"):
+        lines += [line] if cell_len(line) <= width else wrapper.wrap(line)
+    return lines or [""]
 
 
 def column_widths(rows: Sequence[Sequence[str]], available: int) -> list[int] | None:

@@ -104,7 +104,7 @@ def _schema_row(database: Database, connection: Connection) -> CheckRow:
     revision = current_revision(database, connection)
     if revision == HEAD_REVISION:
         return CheckRow("schema", True, f"revision {revision}")
-    error = stale_schema(database.description, revision)
+    error = stale_schema(database.description, revision, schema=database.settings.db_schema)
     found = f"revision {revision or 'none'}, this program needs {HEAD_REVISION}"
     return CheckRow("schema", False, found, error.hint)
 
