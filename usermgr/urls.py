@@ -133,7 +133,8 @@ def describe_database(url: str, libpq: Mapping[str, str] | None = None) -> str:
         **{keyword: str(value) for keyword, value in in_url.items() if value},
         **dict(parse_qsl(parts.query)),
     }
-    host, name = given["host"] or "local socket", given["dbname"]
+    # Who takes PGDATABASE for the place of a whole URL has written a password there.
+    host, name = given["host"] or "local socket", mask_url(given["dbname"])
     if host.startswith("/"):
         return visible(f"postgresql:///{name}?host={host}", 200)
     port = f":{given['port']}" if given["port"] else ""

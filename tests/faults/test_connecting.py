@@ -70,6 +70,16 @@ def test_a_database_that_does_not_exist(postgresql_databases: PostgresDatabases)
     )
 
 
+def test_a_url_that_stands_where_a_database_name_should(
+    postgresql_databases: PostgresDatabases,
+) -> None:
+    done = _run(postgresql_databases.server.database(f"postgresql://u:{SECRET}@h/app"))
+
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert "database 'postgresql://u:***@h/app' does not exist\n" in done.stderr
+    assert SECRET not in done.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [("role", "list"), ("role", "create", "x"), ("schema", "check")],

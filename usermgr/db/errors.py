@@ -17,6 +17,7 @@ from sqlalchemy.exc import (
 
 from usermgr.errors import Conflict, InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
+from usermgr.urls import mask_url
 
 
 class Constraint(NamedTuple):
@@ -233,7 +234,7 @@ def _translate_postgresql(error: DBAPIError, database: str) -> Exception:
 def _connection_failed(error: DBAPIError, database: str) -> Unavailable:
     reason = _first_line(error)
     reason = re.sub(r"^connection to server .*? failed: ", "", reason)
-    reason = reason.removeprefix("FATAL:").strip().replace('"', "'")
+    reason = mask_url(reason.removeprefix("FATAL:").strip().replace('"', "'"))
     hints = (hint for pattern, hint in _CONNECTION_HINTS if re.search(pattern, reason))
     return Unavailable(
         f'cannot connect to "{database}": {visible(reason, 200)}',
