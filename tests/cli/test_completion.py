@@ -70,6 +70,8 @@ def _offered(monkeypatch: pytest.MonkeyPatch, *words: str, shell: str = "bash") 
         (["user", "history", "--fields", "be"], ["before"]),
         (["user", "list", "--sort", ""], ["id", "email", "name", "created_at"]),
         (["schema", "ddl", "--dialect", "s"], ["sqlite"]),
+        (["schema", "downgrade", "0001"], ["0001"]),
+        (["schema", "upgrade", "0002"], ["0002"]),
     ],
     ids=" ".join,
 )

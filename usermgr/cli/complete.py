@@ -44,6 +44,13 @@ def complete_words(*choices: str) -> Callable[[typer.Context, list[str], str], l
     return complete
 
 
+def complete_revisions(_ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
+    """The revisions that this program's migrations make."""
+    from usermgr.db.revisions import revision_titles
+
+    return [name for name in revision_titles() if name.startswith(incomplete)]
+
+
 def complete_fields(ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
     """The fields of what the command shows; the last of a comma-separated list is completed."""
     from usermgr.cli.views import view_of

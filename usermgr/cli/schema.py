@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from usermgr.cli.complete import complete_words
+from usermgr.cli.complete import complete_revisions, complete_words
 from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
 from usermgr.cli.views import view_of
@@ -17,7 +17,14 @@ from usermgr.records import Difference, SchemaReport, SchemaStatus
 app = new_group("Create, adopt, upgrade and check the database schema.")
 
 DIALECTS = ("postgresql", "sqlite")
-Revision = Annotated[str, typer.Argument(metavar="[REVISION]", help="Such as 0002, or head.")]
+Revision = Annotated[
+    str,
+    typer.Argument(
+        metavar="[REVISION]",
+        help="Such as 0002, or head.",
+        autocompletion=complete_revisions,
+    ),
+]
 MergeRoles = Annotated[
     bool, typer.Option("--merge-roles", help="Join roles whose names differ only in case.")
 ]
@@ -66,7 +73,12 @@ def upgrade(ctx: typer.Context, revision: Revision = "head") -> None:
 def downgrade(
     ctx: typer.Context,
     revision: Annotated[
-        str, typer.Argument(metavar="REVISION", help="Such as 0002; base removes everything.")
+        str,
+        typer.Argument(
+            metavar="REVISION",
+            help="Such as 0002; base removes everything.",
+            autocompletion=complete_revisions,
+        ),
     ],
 ) -> None:
     """Take the schema back to an older revision; what only newer ones hold is lost."""
