@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from sqlalchemy import Engine, event
 
 from tests.support.commands import Command
 from tests.support.people import USER_FIELDS, create_company, create_user
@@ -174,6 +175,17 @@ def test_delete_needs_yes_without_a_terminal(cli: Command) -> None:
         "hint: pass --yes to confirm\n"
     )
     assert _show(cli, "1")["id"] == 1
+
+
+def test_delete_with_yes_does_not_look_who_it_is_first(cli: Command) -> None:
+    connected: list[object] = []
+    note = connected.append
+    event.listen(Engine, "engine_connect", note)
+    try:
+        assert cli("user", "delete", "1", "--yes").exit_code == 0
+    finally:
+        event.remove(Engine, "engine_connect", note)
+    assert len(connected) == 1
 
 
 def test_delete_takes_exactly_what_is_named(cli: Command) -> None:

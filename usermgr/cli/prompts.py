@@ -12,11 +12,9 @@ MAX_PASSWORD_BYTES = 64 * 1024
 
 
 class Prompts:
-    """Asks on the terminal; ``ask`` writes a question where stdout stays data."""
+    """Asks on the terminal; ``ask`` writes a question to stderr, so that stdout stays data."""
 
-    def __init__(
-        self, stdin: TextIO, ask: Callable[[str], None], *, assume_yes: bool = False
-    ) -> None:
+    def __init__(self, stdin: TextIO, ask: Callable[[str], None], *, assume_yes: bool) -> None:
         self._stdin, self._ask = stdin, ask
         self._assume_yes = assume_yes
 
