@@ -72,6 +72,8 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the history with everything in it."""
+    # A new history counts its operations from 1 again: none of them created these users.
+    op.execute("UPDATE users SET created_in = NULL WHERE created_in IS NOT NULL")
     op.drop_table("changes")
     op.drop_table("operations")
     if op.get_context().dialect.name != "sqlite":

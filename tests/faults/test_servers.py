@@ -155,7 +155,8 @@ def test_a_connection_that_is_lost_while_a_schema_is_committed(
     postgresql_databases: PostgresDatabases, postgresql_url: str, act: Act, state: str
 ):
     url = _tcp(postgresql_databases, postgresql_url)
-    with proxy(_address(url), b"COMMIT", act) as between:
+    # The zero byte ends the statement: the one that begins the transaction says COMMITTED.
+    with proxy(_address(url), b"COMMIT\0", act) as between:
         done = _run(_through(url, between.port), "schema", "init")
 
     assert (done.exit_code, done.stdout) == (5, "")

@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from tests.migrations.challenge import execute, image, libpq_url, make_challenge, rows
-from tests.support.commands import process_environment
+from tests.support.commands import process_environment, run_inside
 from tests.support.databases import open_database
 from usermgr.db import schema
 from usermgr.db.engine import Database
@@ -78,6 +78,16 @@ def test_rows_survive_the_way_down_and_up_again(empty_database: Database):
     for table, content in kept.items():
         assert rows(database, f"SELECT * FROM {table} ORDER BY 1, 2") == content
     assert schema.check(database) == ()
+
+
+def test_a_new_history_does_not_claim_users_of_the_one_before(database: Database):
+    env = {"USERMGR_DATABASE_URL": database.url}
+    assert run_inside(("seed", "--users", "3", "-q"), "", env).exit_code == 0
+    schema.downgrade(database, "0002")
+    schema.upgrade(database)
+    assert run_inside(("role", "create", "first"), "", env).exit_code == 0
+    assert rows(database, "SELECT id, command FROM operations") == [(1, "role create")]
+    assert run_inside(("user", "history", "1", "-o", "json"), "", env).json == []
 
 
 def test_dates_become_instants_at_midnight_utc_and_dates_again(empty_database: Database):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -13,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from usermgr.db.connections import quoted
 from usermgr.db.diagnosis import OLDEST_POSTGRESQL
 from usermgr.db.engine import Database
+from usermgr.db.waiting import allow
 from usermgr.errors import Conflict, Unavailable
 from usermgr.urls import sqlite_path
 
@@ -21,6 +23,9 @@ LOCK_KEY: Final = 0x75736572_6D6772
 
 PATIENCE_SECONDS: Final = 300
 """How long a migration waits for another one to end."""
+
+_POLL_MILLISECONDS: Final = 100
+"""How long SQLite waits inside C, where Ctrl-C has no effect, before it is asked again."""
 
 
 @contextlib.contextmanager
@@ -39,6 +44,9 @@ def migration(database: Database, *, create_schema: bool = False) -> Iterator[Co
             yield connection
             if database.is_sqlite:
                 _require_references(database, connection)
+                _when_free(connection, "COMMIT")
+            else:
+                allow(connection.connection.dbapi_connection, database.settings.statement_timeout)
         except DBAPIError as error:
             if getattr(error.orig, "pgcode", None) in ("0A000", "2BP01"):
                 raise _dependent_objects(database, error) from error
@@ -82,15 +90,29 @@ def _begin_sqlite(connection: Connection) -> None:
         # tables must neither be enforced nor rewritten meanwhile. Neither can change later on.
         "PRAGMA foreign_keys = OFF",
         "PRAGMA legacy_alter_table = ON",
-        f"PRAGMA busy_timeout = {PATIENCE_SECONDS * 1000}",
-        "BEGIN IMMEDIATE",
+        f"PRAGMA busy_timeout = {_POLL_MILLISECONDS}",
     ):
         connection.exec_driver_sql(statement)
+    _when_free(connection, "BEGIN IMMEDIATE")
+
+
+def _when_free(connection: Connection, statement: str) -> None:
+    """Execute the statement as soon as nobody else holds the lock that it needs."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql(statement)
+            return
+        except OperationalError as error:
+            primary_code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if primary_code != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
 
 
 def _begin_postgresql(database: Database, connection: Connection, *, create_schema: bool) -> None:
-    # An upgrade may rewrite a large table: neither server nor client gives up.
-    connection.connection.dbapi_connection.patience = None  # type: ignore[union-attr]
+    # Who has waited for another migration must see what that one has committed.
+    connection.execution_options(isolation_level="READ COMMITTED")
+    driver: Any = connection.connection.dbapi_connection
     _require_version(database, connection)
     settings = {
         **database.transaction_settings(),
@@ -99,9 +121,13 @@ def _begin_postgresql(database: Database, connection: Connection, *, create_sche
         "TimeZone": "UTC",
     }
     _configure(connection, settings)
+    allow(driver, PATIENCE_SECONDS)
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK_KEY})
+    allow(driver, database.settings.statement_timeout)
     _configure(connection, {"lock_timeout": database.transaction_settings()["lock_timeout"]})
     _require_schema(database, connection, create=create_schema)
+    # What follows may rewrite a large table: neither server nor client gives up.
+    driver.patience = None
 
 
 def _configure(connection: Connection, settings: dict[str, str]) -> None:
