@@ -216,7 +216,10 @@ class SettingRow:
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """One thing that ``config check`` looked at, and what to do when it is not ok."""
+    """One thing that ``config check`` looked at, and what to do when it is not as it should be.
+
+    Advice on something that is ok is a warning.
+    """
 
     check: str
     ok: bool

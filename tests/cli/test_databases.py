@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.commands import Command, run_inside, run_process
+from tests.support.databases import PostgresDatabases, open_database
 from usermgr.db.models import HEAD_REVISION
 
 NOTE = (
@@ -124,6 +127,33 @@ def test_config_check_on_a_good_database(cli: Command) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     assert {row["ok"] for row in done.json} == {True}
     assert {"connection", "version", "schema", "privileges"} <= {r["check"] for r in done.json}
+
+
+def test_config_check_warns_of_letters_whose_case_is_unknown(
+    postgresql_databases: PostgresDatabases,
+) -> None:
+    admin = open_database(postgresql_databases.server.url)
+    name = f"usermgr_test_{secrets.token_hex(6)}"
+    with admin.connect() as connection:
+        outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+        locale = "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C' ENCODING 'UTF8'"
+        outside.execute(text(f"CREATE DATABASE {name} TEMPLATE template0 {locale}"))
+        try:
+            env = {"USERMGR_DATABASE_URL": postgresql_databases.server.database(name)}
+            assert run_inside(("schema", "init", "-q"), "", env).exit_code == 0
+            done = run_inside(("config", "check", "-o", "json"), "", env)
+        finally:
+            outside.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [row for row in done.json if row["advice"]] == [
+        {
+            "check": "encoding",
+            "ok": True,
+            "found": "UTF8, but lc_ctype knows the case of ASCII letters only",
+            "advice": "role and claim names that differ in the case of other letters are not "
+            "recognised as one; create the database with LC_CTYPE 'C.UTF-8', or that of a language",
+        }
+    ]
 
 
 def test_config_check_says_what_to_do(empty_database_url: str) -> None:

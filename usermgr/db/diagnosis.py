@@ -86,9 +86,19 @@ def _version_row(_database: Database, connection: Connection) -> CheckRow:
 
 def _encoding_row(_database: Database, connection: Connection) -> CheckRow:
     encoding = connection.execute(text("SELECT current_setting('server_encoding')")).scalar_one()
-    ok = encoding == "UTF8"
-    advice = _unless(ok, "create the database with ENCODING 'UTF8': others cannot store every name")
-    return CheckRow("encoding", ok, encoding, advice)
+    if encoding != "UTF8":
+        advice = "create the database with ENCODING 'UTF8': others cannot store every name"
+        return CheckRow("encoding", False, encoding, advice)
+    if connection.execute(text("SELECT lower('É') = 'é'")).scalar_one():
+        return CheckRow("encoding", True, encoding)
+    # A warning: everything works, except that such names are taken for two.
+    return CheckRow(
+        "encoding",
+        True,
+        "UTF8, but lc_ctype knows the case of ASCII letters only",
+        "role and claim names that differ in the case of other letters are not recognised as one; "
+        "create the database with LC_CTYPE 'C.UTF-8', or that of a language",
+    )
 
 
 def _namespace_row(database: Database, connection: Connection) -> CheckRow:

@@ -13,22 +13,8 @@ from sqlalchemy import CheckConstraint, Connection, Identity, Table, TypeDecorat
 from sqlalchemy.engine import Inspector
 
 from usermgr.db.models import metadata
+from usermgr.db.triggers import find_trigger_differences
 
-TRIGGERS: Final = {
-    "postgresql": ("operations_append_only", "changes_append_only"),
-    "sqlite": tuple(
-        f"{table}_no_{event}"
-        for table in ("operations", "changes")
-        for event in ("update", "delete", "replace")
-    ),
-}
-_ENABLED_TRIGGERS: Final = {
-    "postgresql": """
-        SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')
-        AND tgrelid IN (to_regclass('operations'), to_regclass('changes'))
-    """,
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'trigger'",
-}
 _WORDS: Final = {
     "add_table": "there is no table {0.name}",
     "add_column": "there is no column {1}.{2.name}",
@@ -79,9 +65,7 @@ def find_other_differences(connection: Connection) -> list[str]:
         found += _compare_collations(inspector)
     else:
         found += _compare_sqlite_texts(connection)
-    present = set(connection.execute(text(_ENABLED_TRIGGERS[dialect])).scalars())
-    missing = [name for name in TRIGGERS[dialect] if name not in present]
-    return found + [f"there is no trigger {name}, or it is disabled" for name in missing]
+    return found + find_trigger_differences(connection)
 
 
 def _compare_table(inspector: Inspector, table: Table) -> Iterator[str]:
