@@ -1,6 +1,7 @@
 """Alembic's entry: runs the migrations on the connection that ``usermgr.db.schema`` hands over.
 
-The caller owns the transaction: everything of one run commits or disappears together.
+The caller owns the transaction: everything of one run commits or disappears together. On SQLite it
+has given the connection the function usermgr_instant, which reads dates.
 """
 
 from alembic import context

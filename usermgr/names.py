@@ -48,6 +48,11 @@ def canonical_name(text: str, what: str) -> str:
     return name
 
 
+def lenient_name(text: str) -> str:
+    """The canonical form of a name that is stored already, where no row may be lost."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
 def canonical_label(text: str, what: str) -> str:
     """The name of a role or a claim: a canonical name that cannot be mistaken for an id."""
     name = canonical_name(text, what)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Connection,
     Date,
     DateTime,
     ForeignKeyConstraint,
@@ -22,6 +23,9 @@ from sqlalchemy import (
     text,
     true,
 )
+
+from usermgr.errors import Conflict
+from usermgr.names import visible
 
 revision = "0002"
 down_revision = "0001"
@@ -129,7 +133,7 @@ def upgrade_sqlite() -> None:
     replace_sqlite_table(
         "users",
         f"{KEPT}, created_at, updated_at",
-        f"{KEPT}, {instant('created_at')}, {instant('updated_at')}",
+        f"{KEPT}, usermgr_instant(created_at), usermgr_instant(updated_at)",
     )
     op.create_table(
         "user_claims_new",
@@ -170,17 +174,23 @@ def downgrade_sqlite() -> None:
     )
 
 
-def instant(column: str) -> str:
-    """The SQL of a date or time as UTC text with microseconds, which is how instants are kept."""
-    return f"strftime('%Y-%m-%d %H:%M:%f000', {column})"
-
-
 def replace_sqlite_table(table: str, columns: str, values: str) -> None:
     """Put ``<table>_new``, filled from the old rows, in the table's place.
 
-    The table's counter goes along: an id that was used once is not given out again.
+    The table's counter goes along: an id that was used once is not given out again. So do indexes
+    and triggers of others. Raises Conflict where a column of others would be lost.
     """
     connection = op.get_bind()
+    require_no_other_columns(connection, table)
+    # Our own indexes are not there yet, or not any more.
+    others = connection.execute(
+        text(
+            "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger')"
+            " AND sql IS NOT NULL AND lower(tbl_name) = :table"
+        ),
+        {"table": table},
+    ).scalars()
+    kept = list(others)
     counter = connection.execute(
         text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table}
     ).scalar()
@@ -188,6 +198,8 @@ def replace_sqlite_table(table: str, columns: str, values: str) -> None:
     connection.exec_driver_sql(copy)
     op.drop_table(table)
     op.rename_table(f"{table}_new", table)
+    for statement in kept:
+        connection.exec_driver_sql(statement)
     if counter is None:
         return
     connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :table"), {"table": table})
@@ -195,3 +207,18 @@ def replace_sqlite_table(table: str, columns: str, values: str) -> None:
         text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :counter)"),
         {"table": table, "counter": counter},
     )
+
+
+def require_no_other_columns(connection: Connection, table: str) -> None:
+    """Raise Conflict when the table has columns that are not ours: they would be lost."""
+    known = f"{KEPT}, created_at, updated_at, active, version, created_in, user_id, claim_id"
+    names = connection.execute(
+        text("SELECT name FROM pragma_table_xinfo(:table)"), {"table": table}
+    ).scalars()
+    others = [name for name in names if name.lower() not in known.split(", ")]
+    if others:
+        raise Conflict(
+            f"{table} is built anew on SQLite, and columns that usermgr does not know would be "
+            f"lost: {visible(', '.join(others))}",
+            hint="move them to a table of their own, then run this again",
+        )

@@ -136,6 +136,22 @@ VARIANTS = {
         ALTER TABLE users ALTER COLUMN name DROP NOT NULL, ALTER COLUMN created_at DROP NOT NULL;
         ALTER TABLE claims ALTER COLUMN active DROP DEFAULT;
     """,
+    "names of our indexes": """
+        CREATE INDEX users_role_id_idx ON users (role_id);
+        CREATE UNIQUE INDEX users_email_un ON users (email);
+        CREATE UNIQUE INDEX user_claims_pk ON user_claims (user_id, claim_id);
+    """,
+    "foreign keys with each other's names": """
+        ALTER TABLE user_claims RENAME CONSTRAINT user_claims_fk TO x;
+        ALTER TABLE user_claims RENAME CONSTRAINT user_claims_fk_1 TO user_claims_fk;
+        ALTER TABLE user_claims RENAME CONSTRAINT x TO user_claims_fk_1;
+    """,
+    "default of updated_at": "ALTER TABLE users ALTER COLUMN updated_at SET DEFAULT now();",
+    "wide ids of roles": """
+        ALTER TABLE users DROP CONSTRAINT users_fk, ALTER COLUMN role_id TYPE bigint;
+        ALTER TABLE roles ALTER COLUMN id TYPE bigint;
+        ALTER TABLE users ADD CONSTRAINT users_fk FOREIGN KEY (role_id) REFERENCES roles;
+    """,
     "ids ahead of the sequence": "ALTER TABLE users ALTER COLUMN id RESTART WITH 2;",
 }
 
@@ -218,6 +234,46 @@ def test_other_structures_are_refused(postgresql_url: str, script: str, reason: 
         schema.init(database)
     assert reason in caught.value.message
     assert image(database) == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "INSERT INTO roles (id, description) {override} VALUES (3000000000, 'x')",
+        "ALTER TABLE roles ALTER COLUMN id RESTART WITH 3000000001",
+    ],
+)
+def test_ids_of_roles_that_are_too_large_are_refused(postgresql_url: str, script: str):
+    database = open_database(postgresql_url)
+    make_challenge(database, more=f"ALTER TABLE roles ALTER COLUMN id TYPE bigint; {script}")
+    before = image(database)
+    with pytest.raises(Conflict) as caught:
+        schema.init(database)
+    assert caught.value.message == (
+        "the ids of roles have come to 3000000000, and the last that usermgr can give is 2147483647"
+    )
+    assert image(database) == before
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "CREATE TABLE users_role_id_idx (id integer);",
+        "CREATE TABLE orders (id integer); CREATE INDEX users_role_id_idx ON orders (id);",
+    ],
+)
+def test_names_that_are_taken_are_told(empty_database: Database, script: str):
+    make_challenge(empty_database, more=script)
+    env = {"USERMGR_DATABASE_URL": empty_database.url}
+    before = image(empty_database)
+    done = run_inside(("schema", "init"), "", env)
+    assert (done.exit_code, done.stdout) == (4, "")
+    message, hint = done.stderr.splitlines()
+    start = f'error: something in "{empty_database.description}" has a name that usermgr needs: '
+    assert message.startswith(start)
+    assert "users_role_id_idx" in message
+    assert hint == "hint: rename or drop it with a SQL client, then run this again"
+    assert image(empty_database) == before
 
 
 def test_tables_of_others_that_refer_to_users_stay_whole(postgresql_url: str):

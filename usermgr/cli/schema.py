@@ -26,10 +26,16 @@ Revision = Annotated[
     ),
 ]
 MergeRoles = Annotated[
-    bool, typer.Option("--merge-roles", help="Join roles whose names differ only in case.")
+    bool,
+    typer.Option(
+        "--merge-roles", help="Join roles whose names differ only in case or outer spaces."
+    ),
 ]
 MergeClaims = Annotated[
-    bool, typer.Option("--merge-claims", help="Join claims whose names differ only in case.")
+    bool,
+    typer.Option(
+        "--merge-claims", help="Join claims whose names differ only in case or outer spaces."
+    ),
 ]
 
 
@@ -56,6 +62,7 @@ def init(
             create_schema=create_schema,
             merge_roles=merge_roles,
             merge_claims=merge_claims,
+            actor=run.actor,
         ),
     )
 
@@ -66,7 +73,7 @@ def upgrade(ctx: typer.Context, revision: Revision = "head") -> None:
     from usermgr.db.schema import upgrade as upgrade_schema
 
     run = _run(ctx, SchemaReport)
-    _report(run, upgrade_schema(run.raw_database, revision))
+    _report(run, upgrade_schema(run.raw_database, revision, actor=run.actor))
 
 
 @app.command()

@@ -7,13 +7,21 @@ Everything that speaks against it is found before the first change.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
 from usermgr.db.adopt_postgresql import normalise_postgresql, read_postgresql_columns
-from usermgr.db.obstacles import counted, find_obstacles, require_free_way, resolve_obstacles
+from usermgr.db.adopt_rows import Adoption, collect_canonical, resolve_obstacles
+from usermgr.db.adopt_sqlite import make_truths, rebuild_sqlite
+from usermgr.db.obstacles import (
+    Obstacles,
+    counted,
+    find_obstacles,
+    find_wrong_values,
+    require_free_way,
+)
 from usermgr.errors import Conflict
 from usermgr.names import visible
 
@@ -58,28 +66,31 @@ _OTHER_PASSWORDS = """
 """Counts the users whose password does not begin as hashes in known formats do."""
 
 
-def adopt(connection: Connection, database: str, run: RunAlembic, merge: Merge) -> list[str]:
+def adopt(connection: Connection, database: str, run: RunAlembic, merge: Merge) -> Adoption:
     """Bring the challenge's tables to revision 0001, and their rows in order for the next.
 
-    Returns what was changed, in words. Raises Conflict, before any change, when the tables are not
-    the challenge's or when rows stand in the way; the error lists them.
+    Raises Conflict, before any change, when the tables are not the challenge's or when rows stand
+    in the way; the error lists them.
     """
     claim_name = recognise(connection, database)
-    changed = prepare(connection, database, merge, claim_name=claim_name)
+    adoption = prepare(connection, database, merge, claim_name=claim_name)
     if claim_name != "description":
-        changed.insert(0, f"renamed claims.{claim_name} to description")
+        adoption.told.insert(0, f"renamed claims.{claim_name} to description")
     if connection.dialect.name == "sqlite":
-        changed += _rebuild_sqlite(connection, run, claim_name)
+        adoption.told += rebuild_sqlite(
+            connection, claim_name, lambda: run("upgrade", FIRST_REVISION)
+        )
     else:
-        changed += normalise_postgresql(connection, claim_name)
+        adoption.told += normalise_postgresql(connection, claim_name)
         run("stamp", FIRST_REVISION)
-    return [_count_rows(connection), *changed]
+    adoption.told.insert(0, _count_rows(connection, adoption))
+    return adoption
 
 
 def prepare(
     connection: Connection, database: str, merge: Merge, *, claim_name: str = "description"
-) -> list[str]:
-    """Put the rows of revision 0001 in order for 0002; returns what was changed, in words.
+) -> Adoption:
+    """Put the rows of revision 0001 in order for 0002.
 
     Raises Conflict, before any change, with the rows that stand in the way.
     """
@@ -87,16 +98,27 @@ def prepare(
         # Nobody adds a row between the look and the keys.
         connection.execute(text(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"))
         connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
-    found = find_obstacles(connection, claim_name=claim_name)
-    require_free_way(found, database, merge_roles=merge.roles, merge_claims=merge.claims)
-    changed = resolve_obstacles(connection, found)
+    for found in _obstacles(connection, claim_name):
+        require_free_way(found, database, merge_roles=merge.roles, merge_claims=merge.claims)
+    truths = make_truths(connection) if connection.dialect.name == "sqlite" else 0
+    adoption = resolve_obstacles(connection, found, claim_name)
+    if truths:
+        adoption.told.append(f"made the active of {counted(truths, 'claim')} true or false")
+        adoption.counts["claim.update"] = truths
     plain = connection.execute(text(_OTHER_PASSWORDS)).scalar_one()
     if plain:
-        changed.append(
+        adoption.told.append(
             f"note: the password of {counted(plain, 'user')} is in no known hash format (plain "
             "text?) and cannot be verified; set a new one with: usermgr user set-password"
         )
-    return changed
+    return adoption
+
+
+def _obstacles(connection: Connection, claim_name: str) -> Iterator[Obstacles]:
+    """First the values that cannot even be read as what they shall be, then everything else."""
+    yield find_wrong_values(connection, claim_name)
+    collect_canonical(connection, claim_name)
+    yield find_obstacles(connection, claim_name=claim_name)
 
 
 def recognise(connection: Connection, database: str) -> str:
@@ -131,8 +153,9 @@ def _read_columns(connection: Connection, table: str) -> dict[str, str]:
         }
     rows = connection.execute(
         text(
-            "SELECT name, lower(type) AS type FROM pragma_table_info(:table)"
-            " WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :table)"
+            "SELECT lower(name) AS name, lower(type) AS type FROM pragma_table_xinfo(:table)"
+            " WHERE EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table'"
+            " AND lower(name) = :table)"
         ),
         {"table": table},
     )
@@ -160,58 +183,11 @@ def _extra_column(connection: Connection, name: str, kind: str) -> list[str]:
     return []
 
 
-def _count_rows(connection: Connection) -> str:
-    counts = [
-        counted(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one(), noun)
-        for table, noun in zip(TABLES, ("role", "claim", "user", "grant"), strict=True)
-    ]
-    return "kept " + ", ".join(counts)
-
-
-def _rebuild_sqlite(connection: Connection, run: RunAlembic, claim_name: str) -> list[str]:
-    """Create the tables of 0001 beside the old ones, copy the rows, and drop the old ones."""
-    changed = _objects_of_tables(connection)
-    counters = _counters(connection)
-    for table in TABLES:
-        connection.execute(text(f"ALTER TABLE {table} RENAME TO usermgr_old_{table}"))
-    run("upgrade", FIRST_REVISION)
-    for table in TABLES:
-        columns = list(COLUMNS[table])
-        old = [
-            claim_name if (table, name) == ("claims", "description") else name for name in columns
-        ]
-        connection.execute(
-            text(
-                f"INSERT INTO {table} ({', '.join(columns)})"
-                f" SELECT {', '.join(old)} FROM usermgr_old_{table}"
-            )
-        )
-    for table in reversed(TABLES):
-        connection.execute(text(f"DROP TABLE usermgr_old_{table}"))
-    for table, counter in counters.items():
-        # An id that was used once is not given out again, although its row is gone.
-        connection.execute(
-            text("UPDATE sqlite_sequence SET seq = max(seq, :counter) WHERE name = :table"),
-            {"table": table, "counter": counter},
-        )
-    return changed
-
-
-def _objects_of_tables(connection: Connection) -> list[str]:
-    names = ", ".join(f"'{table}'" for table in TABLES)
-    rows = connection.execute(
-        text(
-            "SELECT type, name, tbl_name FROM sqlite_master WHERE type IN ('index', 'trigger')"
-            f" AND sql IS NOT NULL AND tbl_name IN ({names}) ORDER BY type, name"
-        )
-    )
-    return [f"dropped the {row.type} {visible(row.name)} of {row.tbl_name}" for row in rows]
-
-
-def _counters(connection: Connection) -> dict[str, int]:
-    if not connection.execute(
-        text("SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'")
-    ).scalar():
-        return {}
-    rows = connection.execute(text("SELECT name, seq FROM sqlite_sequence"))
-    return {row.name: row.seq for row in rows if row.name in TABLES}
+def _count_rows(connection: Connection, adoption: Adoption) -> str:
+    told = []
+    for table, noun in zip(TABLES, ("role", "claim", "user", "grant"), strict=True):
+        number = connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one()
+        told.append(counted(number, noun))
+        if number:
+            adoption.counts[f"{noun}.adopt"] = number
+    return "kept " + ", ".join(told)

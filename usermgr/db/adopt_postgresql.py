@@ -7,6 +7,9 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from usermgr.db.models import metadata
+from usermgr.errors import Conflict
+
 KEYS: Final = {
     ("roles", "PRIMARY KEY (id)"): "roles_pk",
     ("claims", "PRIMARY KEY (id)"): "claims_pk",
@@ -48,6 +51,9 @@ _TYPES = {
 """The types of revision 0001; 0002 makes instants of dates and of times alike."""
 
 
+INTEGER_MAX: Final = 2**31 - 1
+
+
 class Column(NamedTuple):
     """A column as the catalogue describes it; ``identity`` is ``a``, ``d`` or empty."""
 
@@ -83,9 +89,10 @@ def read_postgresql_columns(connection: Connection, table: str) -> list[Column]:
 
 def normalise_postgresql(connection: Connection, claim_name: str) -> list[str]:
     """Alter names, types and keys to those of revision 0001; returns what was changed, in words."""
+    _require_small_role_ids(connection)
     if claim_name != "description":
         connection.execute(text(f"ALTER TABLE claims RENAME COLUMN {claim_name} TO description"))
-    changed = _drop_replaced_keys(connection)
+    changed = _drop_replaced_keys(connection) + _drop_replaced_indexes(connection)
     for table in _TYPES:
         for column in read_postgresql_columns(connection, table):
             for change, words in _alterations(table, column):
@@ -94,6 +101,40 @@ def normalise_postgresql(connection: Connection, claim_name: str) -> list[str]:
     for table in ("roles", "claims", "users"):
         changed += _number_by_identity(connection, table)
     return changed + _complete_keys(connection)
+
+
+def _require_small_role_ids(connection: Connection) -> None:
+    highest = connection.execute(text("SELECT coalesce(max(id), 0) FROM roles")).scalar_one()
+    last = max(highest, _last_number(connection, "roles"))
+    if last >= INTEGER_MAX:
+        raise Conflict(
+            f"the ids of roles have come to {last}, and the last that usermgr can give is "
+            f"{INTEGER_MAX}",
+            hint="give the roles lower ids, and their sequence a lower value, with a SQL client, "
+            "then run this again",
+        )
+
+
+def _drop_replaced_indexes(connection: Connection) -> list[str]:
+    """Drop indexes that have the names of ours: those were made for the same purpose."""
+    ours = [str(key.name) for table in metadata.tables.values() for key in table.constraints]
+    ours += [str(index.name) for table in metadata.tables.values() for index in table.indexes]
+    found = connection.execute(
+        text("""
+            SELECT x.indrelid::regclass::text AS table, x.indexrelid::regclass::text AS name,
+                pg_get_indexdef(x.indexrelid) AS definition
+            FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+            WHERE i.relname = ANY(:ours) AND x.indrelid IN (to_regclass('roles'),
+                to_regclass('claims'), to_regclass('users'), to_regclass('user_claims'))
+            AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.oid
+                AND k.contype IN ('p', 'u', 'x'))
+            ORDER BY i.relname
+        """),
+        {"ours": ours},
+    ).all()
+    for row in found:
+        connection.execute(text(f"DROP INDEX {row.name}"))
+    return [f"dropped {row.name} of {row.table}: {row.definition}" for row in found]
 
 
 def _drop_replaced_keys(connection: Connection) -> list[str]:
@@ -117,15 +158,27 @@ def _complete_keys(connection: Connection) -> list[str]:
             changed.append(f"dropped {name} of {table}, which repeated another")
         elif (table, definition) in KEYS:
             present[table, definition] = name
+    changed += _rename_keys(connection, present)
     for (table, definition), wanted in KEYS.items():
-        found = present.get((table, definition))
-        if found is None:
+        if (table, definition) not in present:
             connection.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {wanted} {definition}"))
             changed.append(f"added {wanted} to {table}: {definition}")
-        elif found != wanted:
-            connection.execute(text(f"ALTER TABLE {table} RENAME CONSTRAINT {found} TO {wanted}"))
-            changed.append(f"renamed {found} of {table} to {wanted}")
     return changed
+
+
+def _rename_keys(connection: Connection, present: dict[tuple[str, str], str]) -> list[str]:
+    """Give keys their names, by way of others: two may have each other's."""
+    renamed = [
+        (table, found, KEYS[table, definition])
+        for (table, definition), found in present.items()
+        if found != KEYS[table, definition]
+    ]
+    rename = "ALTER TABLE {} RENAME CONSTRAINT {} TO {}"
+    for table, found, wanted in renamed:
+        connection.execute(text(rename.format(table, found, f"usermgr_{wanted}")))
+    for table, _, wanted in renamed:
+        connection.execute(text(rename.format(table, f"usermgr_{wanted}", wanted)))
+    return [f"renamed {found} of {table} to {wanted}" for table, found, wanted in renamed]
 
 
 def _keys(connection: Connection) -> list[tuple[str, str, str]]:
@@ -152,6 +205,8 @@ def _alterations(table: str, column: Column) -> Iterator[tuple[str, str]]:
         yield "SET NOT NULL", f"made {full_name} not null"
     if full_name == "users.updated_at" and column.not_null:
         yield "DROP NOT NULL", f"made {full_name} nullable"
+    if full_name == "users.updated_at" and column.default is not None:
+        yield "DROP DEFAULT", f"dropped the default of {full_name}: {column.default}"
     if full_name == "claims.active" and column.default != "true":
         yield "SET DEFAULT true", f"made true the default of {full_name}"
 

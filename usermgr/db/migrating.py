@@ -11,6 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from usermgr.db.adopt_sqlite import instant
 from usermgr.db.connections import quoted
 from usermgr.db.diagnosis import OLDEST_POSTGRESQL
 from usermgr.db.engine import Database
@@ -48,8 +49,8 @@ def migration(database: Database, *, create_schema: bool = False) -> Iterator[Co
             else:
                 allow(connection.connection.dbapi_connection, database.settings.statement_timeout)
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) in ("0A000", "2BP01"):
-                raise _dependent_objects(database, error) from error
+            if (conflict := _conflict(database, error)) is not None:
+                raise conflict from error
             raise
         database.commit(connection, look="look at it with: usermgr schema status")
 
@@ -93,6 +94,8 @@ def _begin_sqlite(connection: Connection) -> None:
         f"PRAGMA busy_timeout = {_POLL_MILLISECONDS}",
     ):
         connection.exec_driver_sql(statement)
+    driver: Any = connection.connection.dbapi_connection
+    driver.create_function("usermgr_instant", 1, instant, deterministic=True)
     _when_free(connection, "BEGIN IMMEDIATE")
 
 
@@ -178,9 +181,23 @@ def _require_references(database: Database, connection: Connection) -> None:
         )
 
 
-def _dependent_objects(database: Database, error: DBAPIError) -> Conflict:
+def _conflict(database: Database, error: DBAPIError) -> Conflict | None:
+    """The error of things in the way; their first lines name objects and hold no data of rows."""
+    code = getattr(error.orig, "pgcode", None)
     reason = str(error.orig).strip().partition("\n")[0]
-    return Conflict(
-        f'something in "{database.description}" depends on what must be changed: {reason}',
-        hint="drop the view or the foreign key, run this again, and create it anew",
-    )
+    if code in ("0A000", "2BP01"):
+        return Conflict(
+            f'something in "{database.description}" depends on what must be changed: {reason}',
+            hint="drop the view, trigger or foreign key, run this again, and create it anew",
+        )
+    if code in ("42P07", "42710", "42723") or (code is None and " already " in reason):
+        return Conflict(
+            f'something in "{database.description}" has a name that usermgr needs: {reason}',
+            hint="rename or drop it with a SQL client, then run this again",
+        )
+    if "Could not decode to UTF-8" in reason:
+        return Conflict(
+            f'a text in "{database.description}" is not in UTF-8',
+            hint="convert it with a SQL client, then run this again",
+        )
+    return None

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 
 from usermgr.config import Settings
 from usermgr.db.adopt import FIRST_REVISION, TABLES, Merge, adopt, prepare
+from usermgr.db.adopt_rows import Adoption, record_adoption
 from usermgr.db.connections import quoted_schema, stale_schema
 from usermgr.db.differences import describe_differences, find_other_differences
 from usermgr.db.engine import Database, current_revision
@@ -37,12 +38,14 @@ def init(
     create_schema: bool = False,
     merge_roles: bool = False,
     merge_claims: bool = False,
+    actor: str = "usermgr",
 ) -> SchemaReport:
     """Bring the database to this program's schema, whatever it holds; may be repeated.
 
     The outcome is created, adopted (the challenge's tables), upgraded (an older revision) or
     unchanged. ``create_schema`` creates the PostgreSQL schema of the settings when it is missing;
-    ``merge_roles`` and ``merge_claims`` join those whose names differ only in case.
+    ``merge_roles`` and ``merge_claims`` join those whose names differ only in case. What is changed
+    in rows of the challenge's tables is recorded as an operation of ``actor``.
 
     Raises Conflict when tables of these names are not the challenge's, or rows stand in the way
     (the details list them), and Unavailable when the schema is newer than this program.
@@ -52,14 +55,16 @@ def init(
     with migration(database, create_schema=create_schema) as connection:
         revision = _known_revision(database, connection)
         merge = Merge(merge_roles, merge_claims)
-        outcome, changes = _init(database, connection, revision, merge)
+        outcome, changes = _init(database, connection, revision, merge, actor)
     if database.is_sqlite and outcome in ("created", "adopted"):
         use_wal(database)
     return SchemaReport(database.description, outcome, revision, HEAD_REVISION, tuple(changes))
 
 
-def upgrade(database: Database, revision: str = "head") -> SchemaReport:
+def upgrade(database: Database, revision: str = "head", *, actor: str = "usermgr") -> SchemaReport:
     """Bring the schema up to a revision. The outcome is upgraded or unchanged.
+
+    Rows of revision 0001 that must be changed are recorded as an operation of ``actor``.
 
     Raises InvalidInput for a revision that is unknown or lower than the present one, Unavailable
     for a database without a schema, Conflict when rows stand in the way.
@@ -72,7 +77,8 @@ def upgrade(database: Database, revision: str = "head") -> SchemaReport:
                 f'the schema is at revision {present}, which is higher than "{revision}"',
                 hint=f"take it back with: usermgr schema downgrade {revision}",
             )
-        changes = _upgrade(database, connection, present, target, Merge())
+        author = {"command": "schema upgrade", "actor": actor}
+        changes = _upgrade(database, connection, present, target, Merge(), author)
     outcome = "upgraded" if target > present else "unchanged"
     return SchemaReport(database.description, outcome, present, target, tuple(changes))
 
@@ -181,10 +187,11 @@ def initialise_embedded(database: Database) -> bool:
 
 
 def _init(
-    database: Database, connection: Connection, revision: str | None, merge: Merge
+    database: Database, connection: Connection, revision: str | None, merge: Merge, actor: str
 ) -> tuple[str, list[str]]:
+    author = {"command": "schema init", "actor": actor}
     if revision is not None:
-        changes = _upgrade(database, connection, revision, HEAD_REVISION, merge)
+        changes = _upgrade(database, connection, revision, HEAD_REVISION, merge, author)
         return ("upgraded" if changes else "unchanged"), changes
     tables = _existing_tables(database, connection)
     if not tables:
@@ -197,27 +204,36 @@ def _init(
             hint="use another database, or on PostgreSQL a schema of its own: "
             "set USERMGR_DB_SCHEMA and run usermgr schema init --create-schema",
         )
-    changes = adopt(
+    adoption = adopt(
         connection,
         database.description,
         lambda command, to: _run_alembic(connection, command, to),
         merge,
     )
     _run_alembic(connection, "upgrade", "head")
-    return "adopted", changes
+    record_adoption(connection, adoption, **author)
+    return "adopted", adoption.told
 
 
 def _upgrade(
-    database: Database, connection: Connection, present: str, target: str, merge: Merge
+    database: Database,
+    connection: Connection,
+    present: str,
+    target: str,
+    merge: Merge,
+    author: dict[str, str],
 ) -> list[str]:
-    changes: list[str] = []
     if present == target:
-        return changes
+        return []
+    adoption = Adoption()
     if present == FIRST_REVISION:
-        changes += prepare(connection, database.description, merge)
+        adoption = prepare(connection, database.description, merge)
     _run_alembic(connection, "upgrade", target)
+    if present == FIRST_REVISION and target == HEAD_REVISION:
+        record_adoption(connection, adoption, **author)
     titles = revision_titles().items()
-    return changes + [f"applied {title}" for name, title in titles if present < name <= target]
+    applied = [f"applied {title}" for name, title in titles if present < name <= target]
+    return adoption.told + applied
 
 
 def _known_revision(database: Database, connection: Connection) -> str | None:
@@ -255,7 +271,7 @@ def _target(revision: str) -> str:
 
 def _existing_tables(database: Database, connection: Connection) -> set[str]:
     if database.is_sqlite:
-        rows = connection.execute(text("SELECT name FROM sqlite_master"))
+        rows = connection.execute(text("SELECT lower(name) AS name FROM sqlite_master"))
         return {row.name for row in rows} & set(OUR_TABLES)
     prefix = quoted_schema(database.settings.db_schema)
     rows = connection.execute(

@@ -1,0 +1,253 @@
+"""What adoption does to rows: canonical texts, real booleans and dates, and an operation of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.migrations.challenge import PLAIN, execute, image, make_challenge, rows
+from tests.support.commands import run_inside
+from tests.support.databases import open_database
+from usermgr.db import schema
+from usermgr.db.engine import Database
+from usermgr.errors import Conflict
+
+ODD_NAMES = """
+    INSERT INTO roles (id, description) {override} VALUES (3, '  editor '), (4, '42');
+    INSERT INTO claims (id, description) {override} VALUES (6, 'Cafe\u0301'), (7, '');
+    UPDATE users SET name = ' Zoe\u0308 ' WHERE id = 7;
+"""
+
+
+ZOE = "zoë@xn--bcher-kva.example"
+MEMBER = {"id": 2, "description": "member"}
+
+
+def full(
+    entity: str, entity_id: int, name: str, action: str, before: object, after: object
+) -> tuple[object, ...]:
+    """A change with whole images: a text stands for an e-mail."""
+    images = []
+    for each in (before, after):
+        fields = each if isinstance(each, dict) else {"email": each}
+        images.append({"id": entity_id, **fields})
+    return (entity, entity_id, name, action, *images)
+
+
+def test_names_become_canonical(empty_database: Database):
+    make_challenge(empty_database, more=ODD_NAMES)
+    by_id = (
+        'note: commands reach these by id only, not by name: role 4 "42", claim 7 ""; '
+        "rename them with: usermgr role update, usermgr claim update"
+    )
+    assert schema.init(empty_database).changes[:7] == (
+        "kept 4 roles, 5 claims, 3 users, 4 grants",
+        "made 2 e-mails canonical",
+        "made 1 user name canonical",
+        "made 1 role name canonical",
+        "made 1 claim name canonical",
+        by_id,
+        PLAIN,
+    )
+    assert rows(empty_database, "SELECT description FROM roles WHERE id = 3") == [("editor",)]
+    assert rows(empty_database, "SELECT description FROM claims WHERE id = 6") == [("Caf\u00e9",)]
+    assert rows(empty_database, "SELECT name FROM users WHERE id = 7") == [("Zo\u00eb",)]
+
+
+def test_names_that_would_become_one_are_told_and_can_be_merged(empty_database: Database):
+    database = empty_database
+    more = "INSERT INTO roles (id, description) {override} VALUES (8, ' Admin ');"
+    make_challenge(database, more=more)
+    before = image(database)
+    with pytest.raises(Conflict, match='role "admin": id 1 "admin", id 8 " Admin "'):
+        schema.init(database)
+    assert image(database) == before
+    assert 'merged role 8 " Admin " into 1 "admin": moved 0 users' in (
+        schema.init(database, merge_roles=True).changes
+    )
+    assert schema.check(database) == ()
+
+
+@pytest.mark.parametrize("spelling", ["description", "decription"])
+def test_adoption_is_an_operation(empty_database: Database, spelling: str):
+    database = empty_database
+    make_challenge(
+        database,
+        spelling,
+        more="INSERT INTO roles (id, description) {override} VALUES (8, 'Member'), (9, ' x');"
+        "UPDATE users SET name = ' Bob ' WHERE id = 2;",
+    )
+    env = {"USERMGR_DATABASE_URL": database.url, "USERMGR_ACTOR": "ci"}
+    assert run_inside(("schema", "init", "--merge-roles", "-q"), "", env).exit_code == 0
+    (operation,) = run_inside(("operation", "list", "-o", "json"), "", env).json
+    assert (operation["id"], operation["command"], operation["actor"]) == (1, "schema init", "ci")
+    assert operation["counts"] == {
+        "role.adopt": 3,
+        "claim.adopt": 3,
+        "user.adopt": 3,
+        "grant.adopt": 4,
+        "role.merge": 1,
+        "role.update": 1,
+        "user.update": 3,
+    }
+    shown = run_inside(("operation", "show", "1", "-o", "json"), "", env).json
+    told = [
+        (c["entity"], c["entity_id"], c["name"], c["action"], c["before"], c["after"])
+        for c in shown["changes"]
+    ]
+    expected = [
+        ("role", 9, "x", "update", {"description": " x"}, {"description": "x"}),
+        ("user", 1, "ana@example.com", "update", "Ana@Example.COM", "ana@example.com"),
+        ("user", 2, "bob@example.com", "update", {"name": " Bob "}, {"name": "Bob"}),
+        ("user", 7, ZOE, "update", "zoë@bücher.example", ZOE),
+        ("role", 8, "Member", "merge", {"description": "Member"}, MEMBER),
+    ]
+    assert told == [full(*change) for change in expected]
+    history = run_inside(("user", "history", "Ana@Example.COM", "-o", "json"), "", env).json
+    assert [change["changed"] for change in history] == [
+        "email: Ana@Example.COM -> ana@example.com"
+    ]
+    assert run_inside(("role", "create", "new"), "", env).exit_code == 0
+    assert rows(database, "SELECT max(id) FROM operations") == [(2,)]
+
+
+def test_an_upgrade_that_changes_rows_is_an_operation(empty_database: Database):
+    database = empty_database
+    make_challenge(database)
+    schema.init(database)
+    schema.downgrade(database, "0001")
+    execute(database, "UPDATE users SET email = 'BOB@example.com' WHERE id = 2")
+    schema.upgrade(database, actor="me")
+    assert rows(database, "SELECT command, actor FROM operations") == [("schema upgrade", "me")]
+    assert rows(database, "SELECT entity_id, name FROM changes") == [(2, "bob@example.com")]
+
+
+def test_an_init_that_changes_no_row_is_no_operation(database: Database):
+    schema.downgrade(database, "0001")
+    schema.init(database)
+    assert rows(database, "SELECT count(*) FROM operations") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("stored", "truth"),
+    [
+        ("'f'", False),
+        ("'false'", False),
+        ("' No '", False),
+        ("'0'", False),
+        ("0", False),
+        ("'t'", True),
+        ("'TRUE'", True),
+        ("1", True),
+        ("2", True),
+    ],
+)
+def test_words_for_true_and_false_are_read_on_sqlite(sqlite_url: str, stored: str, truth: bool):
+    database = open_database(sqlite_url)
+    make_challenge(database, more=f"UPDATE claims SET active = {stored} WHERE id = 1;")
+    changes = schema.init(database).changes
+    assert rows(database, "SELECT active FROM claims WHERE id = 1") == [(int(truth),)]
+    shown = run_inside(
+        ("claim", "show", "read", "-o", "json"), "", {"USERMGR_DATABASE_URL": sqlite_url}
+    ).json
+    assert shown["active"] is truth
+    told = "made the active of 1 claim true or false" in changes
+    assert told == (stored not in ("0", "1", "'0'"))
+
+
+WRONG = {
+    "claims whose active is neither true nor false: 1\n  claim: id 1, active 'maybe'": "UPDATE "
+    "claims SET active = 'maybe' WHERE id = 1",
+    "users with a date that cannot be read: 1\n  user: id 2, created_at 2023-02-30, updated_at "
+    "None": "UPDATE users SET created_at = '2023-02-30' WHERE id = 2",
+    "users with a date that cannot be read: 1\n  user: id 2, created_at now, updated_at None": ""
+    "UPDATE users SET created_at = 'now' WHERE id = 2",
+    "rows of users whose password is not text: 1\n  users: id 2": "UPDATE users SET password = "
+    "x'00ff' WHERE id = 2",
+    "rows of user_claims whose user_id is not a whole number: 1\n  user_claims: user_id 'two', "
+    "claim_id 1": "UPDATE user_claims SET user_id = 'two' WHERE user_id = 2",
+}
+
+
+@pytest.mark.parametrize("told", WRONG)
+def test_values_that_cannot_be_kept_are_listed_on_sqlite(sqlite_url: str, told: str):
+    database = open_database(sqlite_url)
+    make_challenge(database, more=WRONG[told])
+    before = image(database)
+    with pytest.raises(Conflict) as caught:
+        schema.init(database)
+    assert caught.value.message.endswith(told)
+    json.dumps(caught.value.details)
+    assert image(database) == before
+
+
+def test_text_in_another_encoding_is_refused_on_sqlite(sqlite_url: str):
+    database = open_database(sqlite_url)
+    make_challenge(database, more="UPDATE users SET name = CAST(x'5a6feb' AS text) WHERE id = 7")
+    with pytest.raises(Conflict, match="is not in UTF-8"):
+        schema.init(database)
+
+
+def test_columns_of_any_type_are_adopted_on_sqlite(sqlite_url: str):
+    """People declare what they like: SQLite keeps almost any value in almost any column."""
+    database = open_database(sqlite_url)
+    execute(
+        database,
+        """
+        CREATE TABLE Roles (ID integer PRIMARY KEY, Description);
+        CREATE TABLE CLAIMS (id text, decription text, active text);
+        CREATE TABLE users (id bigint, name text, email text COLLATE NOCASE, password blob,
+            role_id text, created_at timestamp, updated_at text);
+        CREATE TABLE user_claims (user_id text, claim_id text);
+        INSERT INTO Roles VALUES (1, 'admin');
+        INSERT INTO CLAIMS VALUES ('1', 'read', 'f');
+        INSERT INTO users VALUES (1, 'Ana', 'Ana@Example.com', '!', '1',
+            '2021-05-31 10:20:30.123456', '2021-06-01T00:00:00Z');
+        INSERT INTO user_claims VALUES ('1', '1');
+        """,
+    )
+    assert schema.init(database).outcome == "adopted"
+    assert schema.check(database) == ()
+    assert rows(database, "SELECT * FROM users") == [
+        (
+            1,
+            "Ana",
+            "ana@example.com",
+            "!",
+            1,
+            "2021-05-31 10:20:30.123456",
+            "2021-06-01 00:00:00.000000",
+            1,
+            1,
+            None,
+        )
+    ]
+    assert rows(database, "SELECT typeof(id), active FROM claims") == [("integer", 0)]
+    assert rows(database, "SELECT typeof(user_id), claim_id FROM user_claims") == [("integer", 1)]
+
+
+def test_a_table_is_not_built_anew_without_the_columns_of_others(migrated_sqlite_url: str):
+    database = open_database(migrated_sqlite_url)
+    execute(database, "ALTER TABLE users ADD COLUMN phone varchar")
+    before = image(database)
+    with pytest.raises(Conflict, match="does not know would be lost: phone"):
+        schema.downgrade(database, "0001")
+    assert image(database) == before
+    execute(database, "ALTER TABLE users DROP COLUMN phone")
+    schema.downgrade(database, "0001")
+    execute(database, "ALTER TABLE users ADD COLUMN phone varchar")
+    before = image(database)
+    with pytest.raises(Conflict, match="does not know would be lost: phone"):
+        schema.upgrade(database)
+    assert image(database) == before
+
+
+def test_indexes_of_others_survive_where_a_table_is_built_anew(migrated_sqlite_url: str):
+    database = open_database(migrated_sqlite_url)
+    execute(database, "CREATE INDEX users_name ON users (name)")
+    schema.downgrade(database, "0001")
+    schema.upgrade(database)
+    assert schema.check(database) == (
+        "there is an index users_name of users that this program does not know",
+    )
