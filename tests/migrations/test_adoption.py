@@ -255,6 +255,15 @@ def test_ids_of_roles_that_are_too_large_are_refused(postgresql_url: str, script
     assert image(database) == before
 
 
+def test_a_column_whose_name_is_taken_is_told(postgresql_url: str):
+    database = open_database(postgresql_url)
+    make_challenge(database, more="ALTER TABLE users ADD COLUMN active boolean DEFAULT false")
+    before = image(database)
+    with pytest.raises(Conflict, match='a name that usermgr needs: column "active" of relation'):
+        schema.init(database)
+    assert image(database) == before
+
+
 @pytest.mark.parametrize(
     "script",
     [

@@ -33,7 +33,7 @@ RunAlembic = Callable[[str, str], None]
 
 
 class Merge(NamedTuple):
-    """Which names that differ only in case shall be joined."""
+    """Which names that differ only in case or outer spaces shall be joined."""
 
     roles: bool = False
     claims: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Index, PrimaryKeyConstraint, UniqueConstraint, text
 
 from usermgr.db.models import metadata
 from usermgr.errors import Conflict
@@ -117,8 +117,12 @@ def _require_small_role_ids(connection: Connection) -> None:
 
 def _drop_replaced_indexes(connection: Connection) -> list[str]:
     """Drop indexes that have the names of ours: those were made for the same purpose."""
-    ours = [str(key.name) for table in metadata.tables.values() for key in table.constraints]
-    ours += [str(index.name) for table in metadata.tables.values() for index in table.indexes]
+    ours = [
+        str(key.name)
+        for table in metadata.tables.values()
+        for key in (*table.constraints, *table.indexes)
+        if isinstance(key, (PrimaryKeyConstraint, UniqueConstraint, Index))
+    ]
     found = connection.execute(
         text("""
             SELECT x.indrelid::regclass::text AS table, x.indexrelid::regclass::text AS name,

@@ -188,9 +188,9 @@ def _conflict(database: Database, error: DBAPIError) -> Conflict | None:
     if code in ("0A000", "2BP01"):
         return Conflict(
             f'something in "{database.description}" depends on what must be changed: {reason}',
-            hint="drop the view, trigger or foreign key, run this again, and create it anew",
+            hint="drop what depends on it, run this again, and create it anew",
         )
-    if code in ("42P07", "42710", "42723") or (code is None and " already " in reason):
+    if code in ("42P07", "42701", "42710", "42723") or (code is None and " already " in reason):
         return Conflict(
             f'something in "{database.description}" has a name that usermgr needs: {reason}',
             hint="rename or drop it with a SQL client, then run this again",

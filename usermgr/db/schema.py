@@ -44,8 +44,8 @@ def init(
 
     The outcome is created, adopted (the challenge's tables), upgraded (an older revision) or
     unchanged. ``create_schema`` creates the PostgreSQL schema of the settings when it is missing;
-    ``merge_roles`` and ``merge_claims`` join those whose names differ only in case. What is changed
-    in rows of the challenge's tables is recorded as an operation of ``actor``.
+    ``merge_roles`` and ``merge_claims`` join those whose names differ only in case or outer spaces.
+    What is changed in rows of the challenge's tables is recorded as an operation of ``actor``.
 
     Raises Conflict when tables of these names are not the challenge's, or rows stand in the way
     (the details list them), and Unavailable when the schema is newer than this program.
