@@ -23,6 +23,7 @@ from sqlalchemy import (
     text,
     true,
 )
+from sqlalchemy.exc import OperationalError
 
 from usermgr.errors import Conflict
 from usermgr.names import visible
@@ -183,14 +184,15 @@ def replace_sqlite_table(table: str, columns: str, values: str) -> None:
     connection = op.get_bind()
     require_no_other_columns(connection, table)
     # Our own indexes are not there yet, or not any more.
-    others = connection.execute(
-        text(
-            "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger')"
-            " AND sql IS NOT NULL AND lower(tbl_name) = :table"
-        ),
-        {"table": table},
-    ).scalars()
-    kept = list(others)
+    others = list(
+        connection.execute(
+            text(
+                "SELECT sql FROM sqlite_master WHERE type IN ('index', 'trigger')"
+                " AND sql IS NOT NULL AND lower(tbl_name) = :table"
+            ),
+            {"table": table},
+        ).scalars()
+    )
     counter = connection.execute(
         text("SELECT seq FROM sqlite_sequence WHERE name = :table"), {"table": table}
     ).scalar()
@@ -198,8 +200,8 @@ def replace_sqlite_table(table: str, columns: str, values: str) -> None:
     connection.exec_driver_sql(copy)
     op.drop_table(table)
     op.rename_table(f"{table}_new", table)
-    for statement in kept:
-        connection.exec_driver_sql(statement)
+    for statement in others:
+        create_again(connection, table, statement)
     if counter is None:
         return
     connection.execute(text("DELETE FROM sqlite_sequence WHERE name = :table"), {"table": table})
@@ -207,6 +209,18 @@ def replace_sqlite_table(table: str, columns: str, values: str) -> None:
         text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :counter)"),
         {"table": table, "counter": counter},
     )
+
+
+def create_again(connection: Connection, table: str, statement: str) -> None:
+    """Create an index or trigger of others. Raises Conflict where it uses a column that is gone."""
+    try:
+        connection.exec_driver_sql(statement)
+    except OperationalError as error:
+        raise Conflict(
+            f"{table} is built anew on SQLite, and this does not fit any more: "
+            f"{visible(statement, 200)}",
+            hint="drop it, then run this again",
+        ) from error
 
 
 def require_no_other_columns(connection: Connection, table: str) -> None:

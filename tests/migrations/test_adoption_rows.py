@@ -243,6 +243,15 @@ def test_a_table_is_not_built_anew_without_the_columns_of_others(migrated_sqlite
     assert image(database) == before
 
 
+def test_an_index_that_does_not_fit_the_older_table_is_told(migrated_sqlite_url: str):
+    database = open_database(migrated_sqlite_url)
+    execute(database, "CREATE INDEX mine ON users (active)")
+    before = image(database)
+    with pytest.raises(Conflict, match=r"not fit any more: CREATE INDEX mine ON users \(active\)"):
+        schema.downgrade(database, "0001")
+    assert image(database) == before
+
+
 def test_indexes_of_others_survive_where_a_table_is_built_anew(migrated_sqlite_url: str):
     database = open_database(migrated_sqlite_url)
     execute(database, "CREATE INDEX users_name ON users (name)")

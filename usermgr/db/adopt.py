@@ -7,8 +7,8 @@ Everything that speaks against it is found before the first change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import Connection, text
 
@@ -16,7 +16,7 @@ from usermgr.db.adopt_postgresql import normalise_postgresql, read_postgresql_co
 from usermgr.db.adopt_rows import Adoption, collect_canonical, resolve_obstacles
 from usermgr.db.adopt_sqlite import make_truths, rebuild_sqlite
 from usermgr.db.obstacles import (
-    Obstacles,
+    Merge,
     counted,
     find_obstacles,
     find_wrong_values,
@@ -30,13 +30,6 @@ FIRST_REVISION: Final = "0001"
 
 RunAlembic = Callable[[str, str], None]
 """Runs the named Alembic command for a revision, in the transaction that is open."""
-
-
-class Merge(NamedTuple):
-    """Which names that differ only in case or outer spaces shall be joined."""
-
-    roles: bool = False
-    claims: bool = False
 
 
 _INTEGERS = ("smallint", "integer", "bigint")
@@ -98,8 +91,11 @@ def prepare(
         # Nobody adds a row between the look and the keys.
         connection.execute(text(f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"))
         connection.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
-    for found in _obstacles(connection, claim_name):
-        require_free_way(found, database, merge_roles=merge.roles, merge_claims=merge.claims)
+    # Some values cannot even be read as what they shall be.
+    require_free_way(find_wrong_values(connection, claim_name), database, merge)
+    collect_canonical(connection, claim_name)
+    found = find_obstacles(connection, claim_name)
+    require_free_way(found, database, merge)
     truths = make_truths(connection) if connection.dialect.name == "sqlite" else 0
     adoption = resolve_obstacles(connection, found, claim_name)
     if truths:
@@ -112,13 +108,6 @@ def prepare(
             "text?) and cannot be verified; set a new one with: usermgr user set-password"
         )
     return adoption
-
-
-def _obstacles(connection: Connection, claim_name: str) -> Iterator[Obstacles]:
-    """First the values that cannot even be read as what they shall be, then everything else."""
-    yield find_wrong_values(connection, claim_name)
-    collect_canonical(connection, claim_name)
-    yield find_obstacles(connection, claim_name=claim_name)
 
 
 def recognise(connection: Connection, database: str) -> str:

@@ -36,10 +36,10 @@ def instant(value: Any) -> str | None:
         return None
     try:
         read = datetime.fromisoformat(value.strip())
-        aware = read.astimezone(UTC) if read.tzinfo else read
+        in_utc = read.astimezone(UTC).replace(tzinfo=None) if read.tzinfo else read
     except (ValueError, OverflowError):
         return None
-    return aware.strftime("%Y-%m-%d %H:%M:%S.%f").rjust(26, "0")
+    return in_utc.isoformat(sep=" ", timespec="microseconds")
 
 
 def value_problems(claim_name: str) -> list[tuple[str, str, str]]:

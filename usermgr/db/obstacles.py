@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -65,6 +65,13 @@ _SHARED_EMAILS = """
 """
 
 
+class Merge(NamedTuple):
+    """Which names that differ only in case or outer spaces shall be joined."""
+
+    roles: bool = False
+    claims: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One row of a group: its id and the text it holds."""
@@ -111,7 +118,7 @@ def find_wrong_values(connection: Connection, claim_name: str) -> Obstacles:
     return Obstacles((), (), (), (), tuple(problem for problem in problems if problem.rows))
 
 
-def find_obstacles(connection: Connection, *, claim_name: str = "description") -> Obstacles:
+def find_obstacles(connection: Connection, claim_name: str) -> Obstacles:
     """Look for rows in the way; ``claim_name`` is the column that holds the claims' names.
 
     Reads the canonical forms from the temporary table ``usermgr_canonical``.
@@ -125,14 +132,12 @@ def find_obstacles(connection: Connection, *, claim_name: str = "description") -
     )
 
 
-def require_free_way(
-    found: Obstacles, database: str, *, merge_roles: bool, merge_claims: bool
-) -> None:
+def require_free_way(found: Obstacles, database: str, merge: Merge) -> None:
     """Raise Conflict with every row in the way, except those that merging takes care of."""
     told = [Told("emails", "e-mails of several users", _group_lines("e-mail", found.emails))]
-    if not merge_roles:
+    if not merge.roles:
         told.append(Told("roles", "repeated role names", _group_lines("role", found.roles)))
-    if not merge_claims:
+    if not merge.claims:
         told.append(Told("claims", "repeated claim names", _group_lines("claim", found.claims)))
         told.append(Told("grants", "repeated grants", _row_lines("grant", found.grants)))
     told += [

@@ -16,13 +16,14 @@ from typing import Any, Final
 from sqlalchemy import Connection, text
 
 from usermgr.config import Settings
-from usermgr.db.adopt import FIRST_REVISION, TABLES, Merge, adopt, prepare
+from usermgr.db.adopt import FIRST_REVISION, TABLES, adopt, prepare
 from usermgr.db.adopt_rows import Adoption, record_adoption
 from usermgr.db.connections import quoted_schema, stale_schema
 from usermgr.db.differences import describe_differences, find_other_differences
 from usermgr.db.engine import Database, current_revision
 from usermgr.db.migrating import create_file, migration, use_wal
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, metadata
+from usermgr.db.obstacles import Merge
 from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
 from usermgr.errors import Conflict, InvalidInput, Unavailable
 from usermgr.names import visible
