@@ -34,6 +34,10 @@ branch_labels = None
 depends_on = None
 
 KEPT = "id, name, email, password, role_id"
+KNOWN = {
+    "users": f"{KEPT}, created_at, updated_at, active, version, created_in",
+    "user_claims": "user_id, claim_id",
+}
 
 
 def upgrade() -> None:
@@ -225,11 +229,10 @@ def create_again(connection: Connection, table: str, statement: str) -> None:
 
 def require_no_other_columns(connection: Connection, table: str) -> None:
     """Raise Conflict when the table has columns that are not ours: they would be lost."""
-    known = f"{KEPT}, created_at, updated_at, active, version, created_in, user_id, claim_id"
     names = connection.execute(
         text("SELECT name FROM pragma_table_xinfo(:table)"), {"table": table}
     ).scalars()
-    others = [name for name in names if name.lower() not in known.split(", ")]
+    others = [name for name in names if name.lower() not in KNOWN[table].split(", ")]
     if others:
         raise Conflict(
             f"{table} is built anew on SQLite, and columns that usermgr does not know would be "

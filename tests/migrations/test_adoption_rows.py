@@ -227,18 +227,21 @@ def test_columns_of_any_type_are_adopted_on_sqlite(sqlite_url: str):
     assert rows(database, "SELECT typeof(user_id), claim_id FROM user_claims") == [("integer", 1)]
 
 
-def test_a_table_is_not_built_anew_without_the_columns_of_others(migrated_sqlite_url: str):
+@pytest.mark.parametrize(("table", "name"), [("users", "phone"), ("user_claims", "created_at")])
+def test_a_table_is_not_built_anew_without_the_columns_of_others(
+    migrated_sqlite_url: str, table: str, name: str
+):
     database = open_database(migrated_sqlite_url)
-    execute(database, "ALTER TABLE users ADD COLUMN phone varchar")
+    execute(database, f"ALTER TABLE {table} ADD COLUMN {name} varchar")
     before = image(database)
-    with pytest.raises(Conflict, match="does not know would be lost: phone"):
+    with pytest.raises(Conflict, match=f"does not know would be lost: {name}"):
         schema.downgrade(database, "0001")
     assert image(database) == before
-    execute(database, "ALTER TABLE users DROP COLUMN phone")
+    execute(database, f"ALTER TABLE {table} DROP COLUMN {name}")
     schema.downgrade(database, "0001")
-    execute(database, "ALTER TABLE users ADD COLUMN phone varchar")
+    execute(database, f"ALTER TABLE {table} ADD COLUMN {name} varchar")
     before = image(database)
-    with pytest.raises(Conflict, match="does not know would be lost: phone"):
+    with pytest.raises(Conflict, match=f"does not know would be lost: {name}"):
         schema.upgrade(database)
     assert image(database) == before
 
