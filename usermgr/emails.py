@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from usermgr.errors import InvalidInput
 from usermgr.names import visible
@@ -20,6 +21,7 @@ MAX_BYTES = 254
 _ATOM = r"[a-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL = r"(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _PLAIN = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?!..--)[a-z]{{2,63}}")
+_PLAIN_LINE = re.compile(rf"^{_PLAIN.pattern}$", re.MULTILINE)
 
 
 def canonical_email(text: str) -> str:
@@ -35,6 +37,16 @@ def canonical_email(text: str) -> str:
         if len(lowered) <= MAX_BYTES and _PLAIN.fullmatch(lowered):
             return lowered
     return _validated(address)
+
+
+def canonical_plain_emails(texts: Sequence[str]) -> list[str] | None:
+    """The canonical forms of many addresses at once; None when one of them is not plain ASCII, is
+    not valid, or has spaces around it: they are then to be looked at one by one."""
+    lowered = "\n".join(texts).lower()
+    if not lowered.isascii() or max(map(len, texts), default=0) > MAX_BYTES:
+        return None
+    found: list[str] = _PLAIN_LINE.findall(lowered)
+    return found if len(found) == len(texts) and "\n".join(found) == lowered else None
 
 
 def _validated(address: str) -> str:

@@ -12,6 +12,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from usermgr.errors import InvalidInput
+from usermgr.hashes import is_too_costly
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -21,11 +22,6 @@ UNUSABLE: Final = "!"
 
 MAX_LENGTH: Final = 1024
 GENERATED_LENGTH: Final = 24
-
-MAX_HASH_MEMORY: Final = 256 * 1024
-MAX_HASH_WORK: Final = 1024 * 1024
-MAX_HASH_LANES: Final = 64
-"""What a stored hash may ask for: KiB of memory, KiB times passes (about a second), threads."""
 
 ALPHABET: Final = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 """Letters and digits without those that look alike (0 O 1 l I o): 24 of them carry 139 bits."""
@@ -88,25 +84,6 @@ def is_usable(stored: str) -> bool:
 def is_recognised(stored: str) -> bool:
     """Whether the stored value is a hash in a format that this program verifies."""
     return stored.startswith(("$argon2id$", "$argon2i$", "$argon2d$"))
-
-
-def is_too_costly(stored: str) -> bool:
-    """Whether the stored value is a hash that would take too much memory or time to verify.
-
-    Whoever can store one could otherwise stop a machine with it.
-    """
-    from argon2 import extract_parameters
-    from argon2.exceptions import InvalidHashError
-
-    try:
-        cost = extract_parameters(stored)
-    except InvalidHashError:
-        return False
-    return (
-        cost.memory_cost > MAX_HASH_MEMORY
-        or cost.memory_cost * cost.time_cost > MAX_HASH_WORK
-        or cost.parallelism > MAX_HASH_LANES
-    )
 
 
 def _hasher() -> PasswordHasher:

@@ -183,6 +183,41 @@ class SeedReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did, by rows of the file; ``read`` is the sum of created to rejected.
+
+    ``reasons`` counts the rejected rows by the code of what is wrong with them. ``operation_id`` is
+    None when nothing was changed.
+    """
+
+    read: int
+    created: int
+    updated: int
+    unchanged: int
+    skipped: int
+    rejected: int
+    reasons: dict[str, int]
+    roles_created: int
+    claims_created: int
+    grants_added: int
+    grants_removed: int
+    dry_run: bool
+    operation_id: int | None
+    seconds: float
+    rows_per_second: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutcome:
+    """What became of one row of an import: created, updated, unchanged or skipped."""
+
+    line: int
+    email: str
+    id: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaReport:
     """What a schema command found and did. Revisions are None for "no schema"."""
 

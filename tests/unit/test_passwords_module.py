@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from usermgr.errors import InvalidInput
+from usermgr.hashes import is_too_costly
 from usermgr.passwords import (
     ALPHABET,
     UNUSABLE,
@@ -16,7 +17,6 @@ from usermgr.passwords import (
     generate_password,
     hash_password,
     is_recognised,
-    is_too_costly,
     is_usable,
     verify_password,
 )

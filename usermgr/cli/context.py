@@ -108,7 +108,12 @@ class AppContext:
 
     @contextlib.contextmanager
     def operation(
-        self, ctx: typer.Context, *, shows: type[Any], optional: Sequence[str] = ()
+        self,
+        ctx: typer.Context,
+        *,
+        shows: type[Any],
+        optional: Sequence[str] = (),
+        dry_run: bool = False,
     ) -> Iterator[Operation]:
         """The operation of the command that is running.
 
@@ -117,7 +122,7 @@ class AppContext:
         """
         self.output.check_fields(view_of(shows, optional=optional))
         command = ctx.command_path.partition(" ")[2]
-        with self.database.operation(command, self.actor) as op:
+        with self.database.operation(command, self.actor, dry_run=dry_run) as op:
             yield op
 
     @property

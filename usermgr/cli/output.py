@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from usermgr.cli.views import View, view_of
 from usermgr.errors import Unavailable, UserMgrError
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HIGHLIGHTED = "generated_password"
+
+
+class Transfer(NamedTuple):
+    """What a progress bar of a file is told: the bytes and the rows that are done so far."""
+
+    read: Callable[[int], None]
+    rows: Callable[[int], None]
 
 
 class ReaderLeft(Exception):
@@ -58,7 +65,7 @@ class Output:
         names = view.choose(self._wanted, brief=False)
         if self._wanted is None:
             names += tuple(name for name in extra if extra[name] is not None)
-        with self._writing():
+        with self.writing():
             if self.format == "table":
                 self._write_one(names, {**_values(record), **extra})
             else:
@@ -68,7 +75,7 @@ class Output:
         """Many things: an array in json, a header and a row each in csv and tsv; streamed."""
         names = self.check_fields(view_of(record_type))
         rows = (_row(record) for record in records)
-        with self._writing():
+        with self.writing():
             if self.format == "table":
                 self._write_many(names, rows)
             else:
@@ -88,7 +95,7 @@ class Output:
 
     def text(self, text: str) -> None:
         """Text that was asked for as text: a DDL script, a help topic."""
-        with self._writing():
+        with self.writing():
             self._stdout.write(text)
 
     def note(self, text: str) -> None:
@@ -113,13 +120,43 @@ class Output:
             task = progress.add_task(what, total=total)
             yield lambda done: progress.advance(task, done)
 
+    @contextlib.contextmanager
+    def transfer(self, size: int) -> Iterator[Transfer]:
+        """A progress bar for a file of that many bytes, on stderr, only on a terminal."""
+        if self._quiet or not self._stderr.isatty():
+            yield Transfer(lambda _: None, lambda _: None)
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.fields[rows]:,} rows"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=_console(self._stderr), transient=True) as progress:
+            task = progress.add_task("", total=size or None, rows=0)
+            yield Transfer(
+                lambda read: progress.update(task, completed=read),
+                lambda rows: progress.update(task, rows=rows),
+            )
+
     def _say(self, text: str, *, end: str = "\n") -> None:
         _write_message(self._stderr, text + end)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[TextIO]:
+        """stdout, for data that a service writes itself; its errors are told as they are here."""
         try:
-            yield
+            yield self._stdout
             self._stdout.flush()
         except BrokenPipeError as error:
             raise ReaderLeft from error

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from usermgr.cli import user_list, user_password
+from usermgr.cli import user_export, user_import, user_list, user_password
 from usermgr.cli.complete import complete_claims, complete_roles
 from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
@@ -25,6 +25,8 @@ ClaimsArgument = Annotated[
 
 user_password.add_create(app)
 user_list.add_list(app)
+user_import.add_import(app)
+user_export.add_export(app)
 
 
 @app.command()

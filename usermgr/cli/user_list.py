@@ -19,6 +19,49 @@ MAX_LIMIT = 100_000
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
+OfRole = Annotated[
+    str | None,
+    typer.Option("--role", help="Only users with this role.", autocompletion=complete_roles),
+]
+WithClaims = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--claim",
+        help="Only users that hold this claim; several: all of them.",
+        autocompletion=complete_claims,
+    ),
+]
+IsActive = Annotated[
+    bool | None, typer.Option("--active/--inactive", help="Only (in)active users.")
+]
+Containing = Annotated[
+    str | None, typer.Option("--search", help="Text in the name or e-mail, in any case.")
+]
+CreatedSince = Annotated[
+    str | None,
+    typer.Option(
+        "--created-since", metavar="WHEN", help="2026-01-31, an RFC 3339 time, 7d or 12h."
+    ),
+]
+
+
+def user_filter(
+    role: str | None,
+    claim: list[str] | None,
+    active: bool | None,
+    search: str | None,
+    created_since: str | None,
+) -> UserFilter:
+    """The filter that the options above mean. Raises InvalidInput for what is not a time."""
+    return UserFilter(
+        role=role,
+        claims=tuple(claim or ()),
+        active=active,
+        search=search,
+        created_since=parse_when(created_since) if created_since is not None else None,
+    )
+
+
 def add_list(app: typer.Typer) -> None:
     """Add the command to the group."""
     app.command("list")(list_)
@@ -26,30 +69,11 @@ def add_list(app: typer.Typer) -> None:
 
 def list_(
     ctx: typer.Context,
-    role: Annotated[
-        str | None,
-        typer.Option("--role", help="Only users with this role.", autocompletion=complete_roles),
-    ] = None,
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--claim",
-            help="Only users that hold this claim; several: all of them.",
-            autocompletion=complete_claims,
-        ),
-    ] = None,
-    active: Annotated[
-        bool | None, typer.Option("--active/--inactive", help="Only (in)active users.")
-    ] = None,
-    search: Annotated[
-        str | None, typer.Option("--search", help="Text in the name or e-mail, in any case.")
-    ] = None,
-    created_since: Annotated[
-        str | None,
-        typer.Option(
-            "--created-since", metavar="WHEN", help="2026-01-31, an RFC 3339 time, 7d or 12h."
-        ),
-    ] = None,
+    role: OfRole = None,
+    claim: WithClaims = None,
+    active: IsActive = None,
+    search: Containing = None,
+    created_since: CreatedSince = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -76,13 +100,7 @@ def list_(
 ) -> None:
     """List users. A list that was cut says so on stderr, with the cursor of the next page."""
     run = app_of(ctx)
-    wanted = UserFilter(
-        role=role,
-        claims=tuple(claim or ()),
-        active=active,
-        search=search,
-        created_since=parse_when(created_since) if created_since is not None else None,
-    )
+    wanted = user_filter(role, claim, active, search, created_since)
     if everything:
         for option, value in (("--after", after), ("--limit", limit)):
             if value is not None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, text
+from sqlalchemy import Connection, Engine, NestedTransaction, insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from usermgr.config import Settings
@@ -76,6 +76,18 @@ class Operation:
         )
         self.count(f"{entity}.{action}")
 
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[NestedTransaction]:
+        """Undo what the block does, and forget what it noted here, when it ends with an error."""
+        noted, counts = len(self._changes), dict(self.counts)
+        try:
+            with self.connection.begin_nested() as savepoint:
+                yield savepoint
+        except BaseException:
+            del self._changes[noted:]
+            self.counts = counts
+            raise
+
     def count(self, what: str, number: int = 1) -> None:
         """Add to one of the operation's counts."""
         if number:
@@ -126,8 +138,12 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def operation(self, command: str, actor: str, *, source: str = "cli") -> Iterator[Operation]:
+    def operation(
+        self, command: str, actor: str, *, source: str = "cli", dry_run: bool = False
+    ) -> Iterator[Operation]:
         """A transaction that changes something; it commits when the block ends without an error.
+
+        A ``dry_run`` does everything and is rolled back.
 
         Raises Unavailable when the schema is missing or another than this program's, when the
         database fails, and when the connection is lost or Ctrl-C is pressed during the commit, in
@@ -138,7 +154,8 @@ class Database:
             op = Operation(connection, operation_id, command, actor, source, self._clock())
             yield op
             op.finish(self._clock())
-            self.commit(connection, look=f"look for it with: usermgr operation show {op.id}")
+            if not dry_run:
+                self.commit(connection, look=f"look for it with: usermgr operation show {op.id}")
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Connection]:

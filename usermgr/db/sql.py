@@ -98,3 +98,40 @@ def insert_new(connection: Connection, table: Table) -> postgresql.Insert | sqli
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return postgresql.insert(table).on_conflict_do_nothing()
+
+
+class instant_text(GenericFunction[str]):  # noqa: N801 - as above
+    """An instant as RFC 3339 text in UTC with microseconds."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(instant_text)
+def _instant_text(element: instant_text, compiler: SQLCompiler, **kw: Any) -> str:
+    value = compiler.process(element.clauses, **kw)
+    return f"""to_char({value} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+
+
+@compiles(instant_text, "sqlite")
+def _instant_text_sqlite(element: instant_text, compiler: SQLCompiler, **kw: Any) -> str:
+    value = compiler.process(element.clauses, **kw)
+    # Other clients may have written an instant without a fraction.
+    return f"replace({value}, ' ', 'T') || iif(length({value}) = 19, '.000000Z', 'Z')"
+
+
+class joined(GenericFunction[str]):  # noqa: N801 - as above
+    """The aggregated texts with U+001F between them, in no particular order."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(joined)
+def _joined(element: joined, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"string_agg({compiler.process(element.clauses, **kw)}, chr(31))"
+
+
+@compiles(joined, "sqlite")
+def _joined_sqlite(element: joined, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"group_concat({compiler.process(element.clauses, **kw)}, char(31))"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -51,6 +52,17 @@ def cell(value: Any) -> str:
     return str(value)
 
 
+_LIST_ITEM = re.compile(r"(?:[^;\\]|\\.)+")
+_ESCAPED = re.compile(r"\\(.)")
+
+
+def split_list(text: str) -> list[str]:
+    """The items of a list that ``cell`` joined; empty ones are left out."""
+    if "\\" not in text:
+        return [item for item in text.split(";") if item]
+    return [_ESCAPED.sub(r"\1", item) for item in _LIST_ITEM.findall(text)]
+
+
 def write_csv(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
     """RFC 4180 with a header, but lines end with LF, as everywhere else on a Unix pipe."""
     writer = csv.writer(_LineFeeds(out), lineterminator="\r\n")
@@ -72,11 +84,16 @@ class _LineFeeds:
 _TSV_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
+def escape_tsv(text: str) -> str:
+    """The text as a cell of tsv: tab, LF, CR and backslash are written ``\\t \\n \\r \\\\``."""
+    return text.translate(_TSV_ESCAPES)
+
+
 def write_tsv(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
     """Tab-separated with a header; tab, LF, CR and backslash are written ``\\t \\n \\r \\\\``."""
     out.write("\t".join(fields) + "\n")
     for row in rows:
-        out.write("\t".join(cell(row[field]).translate(_TSV_ESCAPES) for field in fields) + "\n")
+        out.write("\t".join(escape_tsv(cell(row[field])) for field in fields) + "\n")
 
 
 def write_json(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:

@@ -41,7 +41,7 @@ class Labels(Generic[L]):
         """The label and whether it was made now. Raises Conflict when the name is taken."""
         name = canonical_label(name, f"{self.noun} name")
         try:
-            with op.connection.begin_nested():
+            with op.savepoint():
                 label_id = self._insert(op.connection, name)
         except Conflict:
             if not if_not_exists:

@@ -61,7 +61,7 @@ def list_users(
     ``after`` is the ``next_cursor`` of the page before, of a list with the same order. Raises
     InvalidInput for another cursor, NotFound for a role or claim that does not exist.
     """
-    conditions = _conditions(connection, wanted)
+    conditions = user_conditions(connection, wanted)
     statement = _ordered(_select().where(*conditions), sort, descending)
     if after is not None:
         statement = statement.where(_behind(after, sort, descending))
@@ -80,7 +80,7 @@ def iterate_users(
 ) -> Iterator[User]:
     """Every user that matches, streamed: memory does not grow with their number."""
     statement = _ordered(
-        _select().where(*_conditions(connection, wanted)), sort, descending
+        _select().where(*user_conditions(connection, wanted)), sort, descending
     ).execution_options(yield_per=BATCH)
     for row in connection.execute(statement):
         yield _user(row)
@@ -112,7 +112,8 @@ def _user(row: Row[Any]) -> User:
     return User(**{**row._mapping, "claims": tuple(sorted(row.claims or ()))})
 
 
-def _conditions(connection: Connection, wanted: UserFilter) -> list[ColumnElement[bool]]:
+def user_conditions(connection: Connection, wanted: UserFilter) -> list[ColumnElement[bool]]:
+    """The filter as conditions on ``users``. Raises NotFound for an unknown role or claim."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.role is not None:
         conditions.append(users.c.role_id == resolve_role(connection, wanted.role).id)

@@ -16,6 +16,7 @@ from usermgr.db.sql import insert_new
 from usermgr.emails import canonical_email
 from usermgr.errors import Conflict, InvalidInput, Mismatch, NotFound
 from usermgr.formats.writers import plain
+from usermgr.hashes import is_too_costly
 from usermgr.names import canonical_name
 from usermgr.records import UNSET, NewUser, User, UserChanges, Verification
 from usermgr.services.lookup import find_user
@@ -72,7 +73,7 @@ def create_user(op: Operation, new: NewUser) -> User:
 def ensure_user(op: Operation, new: NewUser) -> tuple[User, bool]:
     """The user with that e-mail, and whether it was created now; an existing one stays as it is."""
     try:
-        with op.connection.begin_nested():
+        with op.savepoint():
             return create_user(op, new), True
     except Conflict:
         return find_user(op.connection, canonical_email(new.email)), False
@@ -114,7 +115,7 @@ def verify_password(connection: Connection, reference: str, password: str) -> Ve
     if row is None:
         raise no_such_user(reference)
     if not passwords.verify_password(row.password, password):
-        raise _mismatch(row.email, too_costly=passwords.is_too_costly(row.password))
+        raise _mismatch(row.email, too_costly=is_too_costly(row.password))
     return Verification(row.id, row.email, verified=True)
 
 

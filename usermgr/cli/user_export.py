@@ -1,0 +1,134 @@
+"""usermgr user export"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from usermgr.cli.complete import complete_words
+from usermgr.cli.context import AppContext, app_of
+from usermgr.cli.user_list import (
+    Containing,
+    CreatedSince,
+    IsActive,
+    OfRole,
+    WithClaims,
+    user_filter,
+)
+from usermgr.errors import InvalidInput
+from usermgr.names import visible
+
+FORMATS = ("csv", "tsv", "jsonl", "json")
+
+
+def add_export(app: typer.Typer) -> None:
+    """Add the command to the group."""
+    app.command("export")(export)
+
+
+def export(
+    ctx: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="Appears when it is complete; - is stdout.")
+    ] = "-",
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(FORMATS),
+            help="By the file's name, else csv.",
+            autocompletion=complete_words(*FORMATS),
+        ),
+    ] = None,
+    role: OfRole = None,
+    claim: WithClaims = None,
+    active: IsActive = None,
+    search: Containing = None,
+    created_since: CreatedSince = None,
+    with_password_hashes: Annotated[
+        bool,
+        typer.Option("--with-password-hashes", help="Add password_hash; a new file has mode 0600."),
+    ] = False,
+    with_ids: Annotated[bool, typer.Option("--with-ids", help="Add id.")] = False,
+    safe: Annotated[
+        bool,
+        typer.Option("--safe", help="Keep spreadsheets from reading cells as formulas."),
+    ] = False,
+) -> None:
+    """Write users to a file that user import reads: a snapshot, streamed."""
+    from usermgr.services.exporting import export_users
+
+    run = app_of(ctx)
+    format_name = _format(format or run.flags.get("output"), file)
+    if safe and format_name not in ("csv", "tsv"):
+        raise InvalidInput(
+            f"--safe is for csv and tsv, not for {format_name}", hint="leave --safe out"
+        )
+    fields = _fields(run, with_ids=with_ids, with_password_hashes=with_password_hashes)
+    wanted = user_filter(role, claim, active, search, created_since)
+    with (
+        run.output.transfer(0) as bar,
+        run.database.read() as connection,
+        _destination(run, file, secret=with_password_hashes) as out,
+    ):
+        number = export_users(
+            connection,
+            out,
+            wanted,
+            format_name=format_name,
+            fields=fields,
+            safe=safe,
+            progress=bar.rows,
+        )
+    run.output.note(f"note: exported {number} users")
+
+
+def _format(chosen: str | None, file: str) -> str:
+    ending = file.rpartition(".")[2].lower()
+    name = chosen or (ending if ending in FORMATS else "csv")
+    if name not in FORMATS:
+        raise InvalidInput(
+            f'users cannot be exported as "{visible(name)}"',
+            hint="the formats are " + ", ".join(FORMATS),
+        )
+    return name
+
+
+def _fields(run: AppContext, *, with_ids: bool, with_password_hashes: bool) -> tuple[str, ...]:
+    from usermgr.services.exporting import DEFAULT_FIELDS, FIELDS, PASSWORD_HASH
+
+    chosen = run.flags.get("fields")
+    fields = tuple(name.strip() for name in chosen.split(",")) if chosen else DEFAULT_FIELDS
+    if with_ids and "id" not in fields:
+        fields = ("id", *fields)
+    if PASSWORD_HASH in fields and not with_password_hashes:
+        raise InvalidInput(
+            f"{PASSWORD_HASH} is exported only with --with-password-hashes",
+            hint="add that option, or leave the field out",
+        )
+    if with_password_hashes and PASSWORD_HASH not in fields:
+        fields = (*fields, PASSWORD_HASH)
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise InvalidInput(
+            f'unknown field "{visible(unknown[0])}"', hint="the fields are " + ", ".join(FIELDS)
+        )
+    return tuple(dict.fromkeys(fields))
+
+
+@contextlib.contextmanager
+def _destination(run: AppContext, file: str, *, secret: bool) -> Iterator[IO[str]]:
+    if file == "-":
+        with run.output.writing() as out:
+            yield out
+        return
+    from usermgr.formats.files import PendingFile
+
+    with PendingFile(Path(file), mode=0o600 if secret else 0o666) as pending:
+        with pending.writing():
+            yield pending.text
+        pending.publish()

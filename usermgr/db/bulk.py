@@ -1,0 +1,80 @@
+"""Many rows into one table: COPY on PostgreSQL, one prepared statement on SQLite."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from usermgr.formats.copytext import Column, Same, row_count
+
+
+def takes_copy(connection: Connection) -> bool:
+    """Whether ``load_rows`` wants rows as the text of COPY, and not as columns."""
+    return connection.dialect.name == "postgresql"
+
+
+def load_rows(
+    connection: Connection, table: str, names: Sequence[str], rows: bytes | list[Column]
+) -> None:
+    """Add the rows. Violated constraints are SQLAlchemy's IntegrityError, as with any INSERT."""
+    if isinstance(rows, bytes):
+        from usermgr.db.copying import copy_in
+
+        copy_in(connection, f"COPY {table} ({', '.join(names)}) FROM STDIN", [rows])
+        return
+    number = row_count(rows)
+    values = [_converted(column, number) for column in rows]
+    statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    connection.exec_driver_sql(statement, list(zip(*values, strict=True)))
+
+
+def reserve_ids(connection: Connection, table: str, number: int) -> Sequence[int]:
+    """Ascending ids for that many new rows of the table, which nobody else will get."""
+    if connection.dialect.name == "sqlite":
+        return _reserve_sqlite(connection, table, number)
+    # Nearly always nobody else takes an id in between, and the two ends tell them all.
+    statement = text("""
+        WITH sequence AS MATERIALIZED
+            (SELECT CAST(pg_get_serial_sequence(:table, 'id') AS regclass) AS name),
+        reserved AS (SELECT nextval(name) AS id FROM sequence, generate_series(1, :number))
+        SELECT min(id), max(id), CASE WHEN max(id) - min(id) <> count(*) - 1
+            THEN array_agg(id ORDER BY id) END
+        FROM reserved
+    """)
+    first, last, listed = connection.execute(statement, {"table": table, "number": number}).one()
+    return listed or range(first, last + 1)
+
+
+def _reserve_sqlite(connection: Connection, table: str, number: int) -> Sequence[int]:
+    # Inside BEGIN IMMEDIATE nobody else takes one; the counter is moved so that this call does not
+    # give the same ones out again.
+    names = {"table": table, "number": number}
+    moved = connection.execute(
+        text("UPDATE sqlite_sequence SET seq = seq + :number WHERE name = :table"), names
+    )
+    if not moved.rowcount:
+        connection.execute(
+            text("INSERT INTO sqlite_sequence (name, seq) VALUES (:table, :number)"), names
+        )
+    last: int = connection.execute(
+        text("SELECT seq FROM sqlite_sequence WHERE name = :table"), names
+    ).scalar_one()
+    return range(last - number + 1, last + 1)
+
+
+def _converted(column: Column, number: int) -> Iterable[Any]:
+    if isinstance(column, Same):
+        return itertools.repeat(next(iter(_converted([column.value], 1))), number)
+    if any(isinstance(value, datetime) for value in column):
+        return [value and _sqlite_instant(value) for value in column]
+    return column
+
+
+def _sqlite_instant(value: datetime) -> str:
+    """As SQLAlchemy stores it."""
+    naive = value.astimezone(UTC).replace(tzinfo=None)
+    return naive.isoformat(sep=" ", timespec="microseconds")

@@ -1,0 +1,376 @@
+"""Rows that may meet stored ones: staged in temporary tables, then merged by set-based statements.
+
+The statements are the same on both databases but for the few that ``_DIALECT`` holds. Whatever the
+merge finds wrong with a row is noted in a table as well, so that it is undone with the rest when
+the merge has to begin again. Temporary tables end with the transaction or the connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    text,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateTable
+
+from usermgr.db.engine import Operation
+from usermgr.db.errors import EMAIL_UNIQUE, violates
+from usermgr.db.models import BinaryText, Instant
+from usermgr.errors import Unavailable
+
+_metadata = MetaData()
+_OPTIONS: Final[dict[str, Any]] = {"prefixes": ["TEMPORARY"], "postgresql_on_commit": "DROP"}
+
+rows = Table(
+    "usermgr_rows",
+    _metadata,
+    Column("line", BigInteger, nullable=False),
+    Column("email", BinaryText, nullable=False),
+    Column("name", String),
+    Column("role_id", Integer),
+    Column("has_claims", Boolean, nullable=False),
+    Column("active", Boolean),
+    Column("created_at", Instant),
+    Column("password", String),
+    **_OPTIONS,
+)
+grants = Table(
+    "usermgr_row_claims",
+    _metadata,
+    Column("line", BigInteger, nullable=False),
+    Column("claim_id", BigInteger, nullable=False),
+    **_OPTIONS,
+)
+problems = Table(
+    "usermgr_row_problems",
+    _metadata,
+    Column("line", BigInteger, nullable=False),
+    Column("code", String, nullable=False),
+    Column("reason", String, nullable=False),
+    **_OPTIONS,
+)
+
+ATTEMPTS: Final = 5
+"""How often a merge begins again because somebody else created one of the users meanwhile."""
+
+_SORTED_CLAIMS: Final = """
+    FROM (SELECT c.description FROM user_claims g JOIN claims c ON c.id = g.claim_id
+          WHERE g.user_id = u.id ORDER BY c.description{collation}) held
+"""
+_DIALECT: Final = {
+    "postgresql": {
+        "image": """
+            jsonb_build_object('id', u.id, 'name', u.name, 'email', u.email, 'role_id', u.role_id,
+                'role', r.description,
+                'claims', (SELECT coalesce(jsonb_agg(held.description), '[]') """
+        + _SORTED_CLAIMS.format(collation=' COLLATE "C"')
+        + """), 'active', u.active, 'has_password', left(u.password, 1) <> '!',
+                'version', u.version,
+                'created_at', to_char(u.created_at AT TIME ZONE 'UTC', '{instant}'),
+                'updated_at', to_char(u.updated_at AT TIME ZONE 'UTC', '{instant}'))
+        """.format(instant='YYYY-MM-DD"T"HH24\\:MI\\:SS.US"Z"'),
+        "lock": " FOR UPDATE OF u",
+        "analyze": "ANALYZE {}",
+        "on_commit": "ON COMMIT DROP",
+    },
+    "sqlite": {
+        "image": """
+            json_object('id', u.id, 'name', u.name, 'email', u.email, 'role_id', u.role_id,
+                'role', r.description,
+                'claims', json((SELECT json_group_array(held.description) """
+        + _SORTED_CLAIMS.format(collation="")
+        + """)), 'active', json(iif(u.active, 'true', 'false')),
+                'has_password', json(iif(substr(u.password, 1, 1) <> '!', 'true', 'false')),
+                'version', u.version, 'created_at', replace(u.created_at, ' ', 'T') || 'Z',
+                'updated_at', replace(u.updated_at, ' ', 'T') || 'Z')
+        """,
+        "lock": "",
+        "analyze": "",
+        "on_commit": "",
+    },
+}
+
+
+def create(connection: Connection) -> None:
+    """Create the empty staging tables."""
+    for table in (rows, grants, problems):
+        connection.execute(CreateTable(table))
+
+
+def merge(
+    op: Operation, *, on_conflict: str, set_passwords: bool, stop_at_problems: bool
+) -> dict[str, int]:
+    """Store the staged rows: create what is new, and do with the rest what ``on_conflict`` says.
+
+    ``fail`` notes rows whose e-mail is taken as problems, ``skip`` passes over them, ``update``
+    changes what differs, passwords only with ``set_passwords``. With ``stop_at_problems`` nothing
+    is stored when a row has a problem.
+    Returns the numbers of created, updated, unchanged, skipped and rejected rows, and of
+    grants_added and grants_removed; only of the rejected ones when nothing was stored.
+    """
+    for _ in range(ATTEMPTS):
+        try:
+            with op.connection.begin_nested():
+                _match(op.connection, on_conflict)
+                rejected = _drop_problems(op.connection)
+                if rejected and stop_at_problems:
+                    return {"rejected": rejected}
+                return {**_store(op, on_conflict, set_passwords), "rejected": rejected}
+        except IntegrityError as error:
+            if not violates(error, EMAIL_UNIQUE):
+                raise
+    raise Unavailable("other commands create the same users all the time", hint="try again")
+
+
+def find_problems(connection: Connection) -> Iterator[tuple[int, str, str]]:
+    """The (line, code, reason) of the rows that the merge could not store, by line."""
+    statement = text("SELECT line, code, reason FROM usermgr_row_problems ORDER BY line")
+    for row in connection.execute(statement, execution_options={"yield_per": 5_000}):
+        yield row.line, row.code, row.reason
+
+
+def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[int, str, int, str]]:
+    """The (line, e-mail, id, outcome) of every row that is not a problem, by line."""
+    known = "'skipped'"
+    if on_conflict == "update":
+        known = """
+            CASE WHEN EXISTS (SELECT 1 FROM usermgr_changed c WHERE c.user_id = m.user_id)
+            THEN 'updated' ELSE 'unchanged' END
+        """
+    statement = f"""
+        SELECT i.line, i.email, u.id, CASE WHEN m.line IS NULL THEN 'created' ELSE {known} END
+        FROM usermgr_rows i JOIN users u ON u.email = i.email
+        LEFT JOIN usermgr_matched m ON m.line = i.line ORDER BY i.line
+    """
+    for row in connection.execute(text(statement), execution_options={"yield_per": 5_000}):
+        yield row[0], row[1], row[2], row[3]
+
+
+def _match(connection: Connection, on_conflict: str) -> None:
+    """Find the users that rows stand for, and note what cannot be stored."""
+    _refuse_repeated(connection)
+    _make(
+        connection,
+        "usermgr_matched",
+        "SELECT i.line, u.id AS user_id FROM usermgr_rows i JOIN users u ON u.email = i.email",
+    )
+    if on_conflict == "fail":
+        matched = "JOIN usermgr_matched m ON m.line = i.line"
+        _note(connection, "taken_email", "'the e-mail \"' || i.email || '\" is taken'", matched)
+    for column, name in (("name", "name"), ("role_id", "role")):
+        new = (
+            "LEFT JOIN usermgr_matched m ON m.line = i.line"
+            f" WHERE m.line IS NULL AND i.{column} IS NULL"
+        )
+        _note(connection, f"missing_{name}", f"'the {name} is missing'", new)
+
+
+def _drop_problems(connection: Connection) -> int:
+    """Leave rows with a problem out of the rest; returns their number."""
+    rejected = _count(connection, "SELECT count(DISTINCT line) FROM usermgr_row_problems")
+    if rejected:
+        for table in ("usermgr_rows", "usermgr_matched"):
+            connection.execute(
+                text(f"DELETE FROM {table} WHERE line IN (SELECT line FROM usermgr_row_problems)")
+            )
+    return rejected
+
+
+def _store(op: Operation, on_conflict: str, set_passwords: bool) -> dict[str, int]:
+    counts = dict.fromkeys(("updated", "grants_added", "grants_removed"), 0)
+    matched = _count(op.connection, "SELECT count(*) FROM usermgr_matched")
+    if on_conflict == "update":
+        counts = _update(op, set_passwords)
+    created, granted = _create_new(op)
+    counts["grants_added"] += granted
+    unchanged = matched - counts["updated"] if on_conflict == "update" else 0
+    skipped = matched if on_conflict == "skip" else 0
+    return {**counts, "created": created, "unchanged": unchanged, "skipped": skipped}
+
+
+def _refuse_repeated(connection: Connection) -> None:
+    """Index the e-mails; of rows with the same one only the first stays."""
+    index = text("CREATE UNIQUE INDEX usermgr_rows_email ON usermgr_rows (email)")
+    if connection.dialect.name == "sqlite":
+        index = text("CREATE UNIQUE INDEX temp.usermgr_rows_email ON usermgr_rows (email)")
+    try:
+        with connection.begin_nested():
+            connection.execute(index)
+    except IntegrityError:
+        connection.execute(
+            text("""
+                INSERT INTO usermgr_row_problems (line, code, reason)
+                SELECT line, 'repeated_email',
+                    'the e-mail "' || email || '" stands on line ' || first || ' already'
+                FROM (SELECT line, email, min(line) OVER (PARTITION BY email) AS first
+                      FROM usermgr_rows) repeated
+                WHERE line > first
+            """)
+        )
+        connection.execute(
+            text("DELETE FROM usermgr_rows WHERE line IN (SELECT line FROM usermgr_row_problems)")
+        )
+        connection.execute(index)
+    for table in (rows, grants):
+        _analyze(connection, table.name)
+
+
+def _note(connection: Connection, code: str, reason: str, condition: str) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO usermgr_row_problems (line, code, reason)"
+            f" SELECT i.line, '{code}', {reason} FROM usermgr_rows i {condition}"
+        )
+    )
+
+
+def _make(connection: Connection, name: str, select: str) -> None:
+    on_commit = _DIALECT[connection.dialect.name]["on_commit"]
+    connection.execute(text(f"CREATE TEMPORARY TABLE {name} {on_commit} AS {select}"))
+    _analyze(connection, name)
+
+
+def _analyze(connection: Connection, table: str) -> None:
+    statement = _DIALECT[connection.dialect.name]["analyze"]
+    if statement:
+        connection.execute(text(statement.format(table)))
+
+
+def _count(connection: Connection, statement: str) -> int:
+    number: int = connection.execute(text(statement)).scalar_one()
+    return number
+
+
+_CHANGED: Final = """
+    SELECT m.user_id FROM usermgr_matched m JOIN usermgr_rows i ON i.line = m.line
+    JOIN users u ON u.id = m.user_id
+    WHERE i.name <> u.name OR i.role_id <> u.role_id OR i.active <> u.active
+    {or_password}
+    UNION SELECT user_id FROM usermgr_added UNION SELECT user_id FROM usermgr_removed
+"""
+_ADDED: Final = """
+    SELECT m.user_id, g.claim_id FROM usermgr_row_claims g
+    JOIN usermgr_matched m ON m.line = g.line
+    LEFT JOIN user_claims h ON h.user_id = m.user_id AND h.claim_id = g.claim_id
+    WHERE h.user_id IS NULL
+"""
+_REMOVED: Final = """
+    SELECT h.user_id, h.claim_id FROM usermgr_matched m
+    JOIN usermgr_rows i ON i.line = m.line AND i.has_claims
+    JOIN user_claims h ON h.user_id = m.user_id
+    LEFT JOIN usermgr_row_claims g ON g.line = m.line AND g.claim_id = h.claim_id
+    WHERE g.line IS NULL
+"""
+
+
+def _update(op: Operation, set_passwords: bool) -> dict[str, int]:
+    """Change what differs, and record it. Nothing is locked when nothing differs."""
+    connection = op.connection
+    _find_differences(connection, set_passwords, "SELECT * FROM ({}) found")
+    if not _count(connection, "SELECT count(*) FROM usermgr_changed"):
+        return {"updated": 0, "grants_added": 0, "grants_removed": 0}
+    lock = _DIALECT[connection.dialect.name]["lock"]
+    if lock:
+        # What differs is looked for again once nobody else can change these users any more.
+        _make(connection, "usermgr_locked", "SELECT user_id FROM usermgr_changed")
+        connection.execute(
+            text(
+                "SELECT count(*) FROM (SELECT 1 FROM users u JOIN usermgr_locked c"
+                f" ON c.user_id = u.id ORDER BY u.id{lock}) locked"
+            )
+        )
+        for name in ("usermgr_added", "usermgr_removed", "usermgr_changed"):
+            connection.execute(text(f"DROP TABLE {name}"))
+        own = "SELECT * FROM ({}) found WHERE user_id IN (SELECT user_id FROM usermgr_locked)"
+        _find_differences(connection, set_passwords, own)
+    return _apply(op, set_passwords)
+
+
+def _find_differences(connection: Connection, set_passwords: bool, frame: str) -> None:
+    or_password = "OR i.password <> u.password" if set_passwords else ""
+    _make(connection, "usermgr_added", frame.format(_ADDED))
+    _make(connection, "usermgr_removed", frame.format(_REMOVED))
+    _make(connection, "usermgr_changed", frame.format(_CHANGED.format(or_password=or_password)))
+
+
+def _apply(op: Operation, set_passwords: bool) -> dict[str, int]:
+    connection = op.connection
+    password = "coalesce(i.password, users.password)" if set_passwords else "users.password"
+    image = _DIALECT[connection.dialect.name]["image"]
+    source = (
+        "FROM usermgr_changed c JOIN users u ON u.id = c.user_id JOIN roles r ON r.id = u.role_id"
+    )
+    _make(connection, "usermgr_before", f"SELECT u.id AS user_id, {image} AS image {source}")
+    updated = connection.execute(
+        text(f"""
+            UPDATE users SET name = coalesce(i.name, users.name),
+                role_id = coalesce(i.role_id, users.role_id),
+                active = coalesce(i.active, users.active),
+                password = {password},
+                version = users.version + 1, updated_at = :now
+            FROM usermgr_changed c JOIN usermgr_matched m ON m.user_id = c.user_id
+            JOIN usermgr_rows i ON i.line = m.line
+            WHERE users.id = c.user_id
+        """).bindparams(bindparam("now", op.started_at, Instant()))
+    ).rowcount
+    removed = connection.execute(
+        text("""
+            DELETE FROM user_claims WHERE EXISTS (SELECT 1 FROM usermgr_removed d
+            WHERE d.user_id = user_claims.user_id AND d.claim_id = user_claims.claim_id)
+        """)
+    ).rowcount
+    added = connection.execute(
+        text(
+            "INSERT INTO user_claims (user_id, claim_id)"
+            " SELECT user_id, claim_id FROM usermgr_added ORDER BY user_id, claim_id"
+        )
+    ).rowcount
+    connection.execute(
+        text(f"""
+            INSERT INTO changes (operation_id, entity, entity_id, name, action, "before", "after")
+            SELECT :operation, 'user', u.id, u.email, 'update', b.image, {image} {source}
+            JOIN usermgr_before b ON b.user_id = u.id ORDER BY u.id
+        """),
+        {"operation": op.id},
+    )
+    return {"updated": updated, "grants_added": added, "grants_removed": removed}
+
+
+def _create_new(op: Operation) -> tuple[int, int]:
+    connection = op.connection
+    # In the order of the e-mails: index pages are visited once, and two imports that meet wait for
+    # each other in one order.
+    created = connection.execute(
+        text("""
+            INSERT INTO users (name, email, password, role_id, active, created_at, created_in)
+            SELECT i.name, i.email, coalesce(i.password, '!'), i.role_id, coalesce(i.active, true),
+                coalesce(i.created_at, :now), :operation
+            FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.line = i.line
+            WHERE m.line IS NULL ORDER BY i.email
+        """).bindparams(bindparam("now", op.started_at, Instant())),
+        {"operation": op.id},
+    ).rowcount
+    if not created:
+        return 0, 0
+    granted = connection.execute(
+        text("""
+            INSERT INTO user_claims (user_id, claim_id)
+            SELECT u.id, g.claim_id FROM usermgr_row_claims g
+            JOIN usermgr_rows i ON i.line = g.line JOIN users u ON u.email = i.email
+            WHERE u.created_in = :operation ORDER BY u.id, g.claim_id
+        """),
+        {"operation": op.id},
+    ).rowcount
+    return created, granted

@@ -1,0 +1,63 @@
+"""Columns as PostgreSQL's COPY reads them: tab-separated text, ``\\N`` for nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+
+class Same(NamedTuple):
+    """A value that every row has."""
+
+    value: Any
+
+
+Column = Sequence[Any] | Same
+
+
+def copy_text(columns: Sequence[Column]) -> bytes:
+    """The rows of the columns, a line each, in UTF-8.
+
+    A column holds values of one type, or None. Columns with the same value in all rows cost nothing
+    at the end.
+    """
+    varying = list(columns)
+    end = "\n"
+    while isinstance(last := varying[-1], Same):
+        end = f"\t{_text(last.value)}{end}"
+        varying.pop()
+    number = row_count(varying)
+    lines = map("\t".join, zip(*(_render(column, number) for column in varying), strict=True))
+    return (end.join(lines) + end).encode()
+
+
+def row_count(columns: Sequence[Column]) -> int:
+    """How many rows the columns have."""
+    return next(len(column) for column in columns if not isinstance(column, Same))
+
+
+def _render(column: Column, number: int) -> Iterable[str]:
+    if isinstance(column, Same):
+        return itertools.repeat(_text(column.value), number)
+    kinds = set(map(type, column))
+    if kinds == {int}:
+        return map(str, column)
+    if kinds == {bool}:
+        return ["t" if value else "f" for value in column]
+    if kinds == {str} and "\\" not in "".join(column):
+        return column
+    return map(_text, column)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    if isinstance(value, str):
+        return value.replace("\\", "\\\\")
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

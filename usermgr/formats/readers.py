@@ -1,0 +1,360 @@
+"""Records in: csv, tsv, json and jsonl, in chunks of columns, every row with its line number.
+
+A reader streams: memory holds one chunk. What is wrong with one row is a ``Problem`` of that row;
+what makes the rest unreadable is an InvalidInput that names the line.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeVar
+
+from usermgr.errors import InvalidInput
+from usermgr.formats.inputs import InputText
+from usermgr.names import visible
+
+CHUNK_ROWS: Final = 10_000
+CHUNK_BYTES: Final = 4 * 1024 * 1024
+"""A chunk ends soon after it reaches one of the two."""
+
+STEP: Final = 64
+"""How many rows are read between two looks at the number of bytes."""
+
+COLUMNS_MAX: Final = 100
+CELL_MAX: Final = 32 * 1024
+"""Characters of one cell of a table, bytes of one item of a JSON array being 16 MiB at most."""
+
+FORMATS: Final = ("csv", "tsv", "jsonl", "json")
+
+
+T = TypeVar("T")
+
+
+class Problem(NamedTuple):
+    """What is wrong with the row that begins on a line: a code to count by, and words.
+
+    ``row`` is what was read of a row that is in no column: its cells, or its text.
+    """
+
+    line: int
+    code: str
+    reason: str
+    row: Any = None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows as columns: ``lines`` and every column have one item a row.
+
+    Cells of csv and tsv are text; values of json are what they are, and None where the key is
+    missing or null. ``problems`` are rows that are not in the columns.
+    """
+
+    lines: Sequence[int]
+    columns: Mapping[str, Sequence[Any]]
+    problems: list[Problem] = field(default_factory=list)
+
+
+ReadChunks = Callable[[InputText], Iterator[Chunk]]
+
+
+def recognise_format(content_name: str, beginning: str) -> str:
+    """The format by the name's ending, or else by how the content begins."""
+    ending = content_name.lower().rpartition(".")[2]
+    if ending == "ndjson":
+        return "jsonl"
+    if ending in FORMATS:
+        return ending
+    content = beginning.lstrip()
+    if content.startswith("["):
+        return "json"
+    if content.startswith("{"):
+        return "jsonl"
+    return "tsv" if "\t" in beginning.partition("\n")[0] else "csv"
+
+
+def read_csv(file: InputText, *, delimiter: str | None = None) -> Iterator[Chunk]:
+    """RFC 4180 with a header; any line end, quoted ones inside cells included.
+
+    Lines above the header that begin with ``#`` are passed over.
+
+    Without ``delimiter`` it is what stands behind the first name in the header: ``,`` or ``;``.
+    """
+    first, skipped = _skip_comments(file)
+    if delimiter is None:
+        delimiter = ";" if ";" in first and "," not in first else ","
+    csv.field_size_limit(CELL_MAX)
+    rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, strict=True)
+    yield from _read_table(file, rows, lambda: skipped + rows.line_num)
+
+
+def _skip_comments(file: InputText) -> tuple[str, int]:
+    """The first line that does not begin with ``#``, and how many stand above it."""
+    for number, line in enumerate(file):
+        if not line.startswith("#"):
+            return line, number
+    return "", 0
+
+
+_TSV_ESCAPE = re.compile(r"\\(.)")
+_TSV_MEANING = {"t": "\t", "n": "\n", "r": "\r"}
+
+
+def read_tsv(file: InputText) -> Iterator[Chunk]:
+    """Tab-separated with a header; ``\\t \\n \\r \\\\`` stand for tab, LF, CR and backslash."""
+    first, number = _skip_comments(file)
+
+    def rows() -> Iterator[list[str]]:
+        nonlocal number
+        for line in itertools.chain([first], file):
+            number += 1
+            cells = line.rstrip("\r\n").split("\t")
+            if "\\" in line:
+                cells = [_TSV_ESCAPE.sub(_tsv_character, cell) for cell in cells]
+            yield cells if line.strip("\r\n") else []
+
+    yield from _read_table(file, rows(), lambda: number, multiline=False)
+
+
+def _tsv_character(escape: re.Match[str]) -> str:
+    return _TSV_MEANING.get(escape[1], escape[1])
+
+
+def _read_table(
+    file: InputText,
+    rows: Iterator[list[str]],
+    line_number: Callable[[], int],
+    *,
+    multiline: bool = True,
+) -> Iterator[Chunk]:
+    header = _read_header(rows)
+    start = line_number()
+    parts = _parts(rows, file)
+    empty = True
+    while True:
+        try:
+            found = next(parts, None)
+        except csv.Error as error:
+            raise InvalidInput(
+                f"line {line_number()} cannot be read: {error}",
+                hint="look for a quote that is not closed before it",
+            ) from error
+        if found is None:
+            break
+        if multiline and line_number() - start != len(found):
+            lines: Sequence[int] = _first_lines(found, start)
+        else:
+            lines = range(start + 1, start + len(found) + 1)
+        yield _chunk(header, found, lines)
+        start, empty = line_number(), False
+    if empty:
+        yield _chunk(header, [], [])
+
+
+def _parts(items: Iterator[T], file: InputText) -> Iterator[list[T]]:
+    """The items in lists of about CHUNK_ROWS, or CHUNK_BYTES of the file, whatever comes first."""
+    part: list[T] = []
+    start = file.bytes_read
+    while following := list(itertools.islice(items, STEP)):
+        part += following
+        if len(part) >= CHUNK_ROWS or file.bytes_read - start >= CHUNK_BYTES:
+            yield part
+            part, start = [], file.bytes_read
+    if part:
+        yield part
+
+
+def _read_header(rows: Iterator[list[str]]) -> list[str]:
+    try:
+        header = [name.strip() for name in next(rows, [])]
+    except csv.Error as error:
+        raise InvalidInput(f"the header cannot be read: {error}") from error
+    if not any(header):
+        raise InvalidInput(
+            "the first line is empty, or there is none",
+            hint="it must name the columns; see: usermgr user import --template csv",
+        )
+    if len(header) > COLUMNS_MAX:
+        raise InvalidInput(
+            f"the header names {len(header)} columns", hint=f"at most {COLUMNS_MAX} are read"
+        )
+    repeated = next((name for name in header if header.count(name) > 1), None)
+    if repeated is not None:
+        raise InvalidInput(
+            f'the header names the column "{visible(repeated)}" twice', hint="rename one of them"
+        )
+    return header
+
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def _first_lines(rows: Sequence[Sequence[str]], before: int) -> list[int]:
+    """The line each row begins on, when the lines up to ``before`` stand above them."""
+    lines = []
+    for row in rows:
+        lines.append(before + 1)
+        before += 1 + sum(
+            len(_LINE_END.findall(cell)) for cell in row if "\n" in cell or "\r" in cell
+        )
+    return lines
+
+
+def _chunk(header: list[str], rows: list[list[str]], lines: Sequence[int]) -> Chunk:
+    width = len(header)
+    if set(map(len, rows)) == {width}:
+        return Chunk(lines, dict(zip(header, zip(*rows, strict=True), strict=True)))
+    problems = [
+        Problem(line, "ragged_row", f"it has {len(row)} cells, the header has {width}", row)
+        for line, row in zip(lines, rows, strict=True)
+        if row and len(row) != width
+    ]
+    kept = [(line, row) for line, row in zip(lines, rows, strict=True) if len(row) == width]
+    columns: dict[str, Sequence[Any]] = dict.fromkeys(header, ())
+    if kept:
+        columns = dict(zip(header, zip(*(row for _, row in kept), strict=True), strict=True))
+    return Chunk([line for line, _ in kept], columns, problems)
+
+
+class Item(NamedTuple):
+    """A value of a JSON text, or the error in its place, and the line on which it begins."""
+
+    line: int
+    value: Any
+    text: str | None = None
+
+
+def read_jsonl(file: InputText) -> Iterator[Chunk]:
+    """One object a line; empty lines and lines that begin with ``#`` are passed over."""
+
+    def values() -> Iterator[Item]:
+        for line, text in enumerate(file, 1):
+            if text.strip() and not text.startswith("#"):
+                try:
+                    yield Item(line, _DECODER.decode(text.strip()))
+                except (ValueError, RecursionError) as error:
+                    yield Item(line, error, text.strip())
+
+    yield from _read_objects(file, values())
+
+
+def read_json(file: InputText) -> Iterator[Chunk]:
+    """One array of objects, read as a stream. Damaged JSON ends it: there is no next row."""
+    yield from _read_objects(file, _array_items(file))
+
+
+_DECODER: Final = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\r\n]*")
+_READ: Final = 64 * 1024
+_ITEM_MAX: Final = 16 * 1024 * 1024
+
+
+class _Window:
+    """The part of a JSON text that is in memory, and the line on which it begins."""
+
+    def __init__(self, file: InputText) -> None:
+        self._file = file
+        self.text, self.at, self.line = "", 0, 1
+        self.ended = False
+
+    def more(self) -> None:
+        """Drop what was read and add what follows."""
+        following = self._file.read(max(_READ, len(self.text) - self.at))
+        self.ended = not following
+        self.text, self.at = self.text[self.at :] + following, 0
+        if len(self.text) > _ITEM_MAX:
+            raise InvalidInput(f"the item that begins on line {self.line} is longer than 16 MiB")
+
+    def next_character(self) -> str:
+        """The next character that is no space; empty at the end."""
+        while True:
+            space = _SPACE.match(self.text, self.at)
+            self._pass(space.end() if space else self.at)
+            if self.at < len(self.text) or self.ended:
+                return self.text[self.at : self.at + 1]
+            self.more()
+
+    def skip(self) -> None:
+        """Pass over one character."""
+        self.at += 1
+
+    def item(self) -> Any:
+        """The value that begins here. Raises InvalidInput when it is none."""
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.at)
+            except (ValueError, RecursionError) as error:
+                if self.ended or isinstance(error, RecursionError):
+                    raise InvalidInput(
+                        f"the item that begins on line {self.line} is no JSON"
+                    ) from error
+                self.more()
+                continue
+            if end == len(self.text) and not self.ended:  # a number may go on
+                self.more()
+                continue
+            self._pass(end)
+            return value
+
+    def _pass(self, end: int) -> None:
+        self.line += self.text.count("\n", self.at, end)
+        self.at = end
+
+
+def _array_items(file: InputText) -> Iterator[Item]:
+    window = _Window(file)
+    if window.next_character() != "[":
+        raise InvalidInput(
+            "a json file must hold one array of objects",
+            hint="one object a line is the format jsonl: pass --format jsonl",
+        )
+    window.skip()
+    if window.next_character() == "]":
+        window.skip()
+    else:
+        yield from _items_until_bracket(window)
+    if window.next_character():
+        raise InvalidInput(f"something follows the array, on line {window.line}")
+
+
+def _items_until_bracket(window: _Window) -> Iterator[Item]:
+    separator = ","
+    while separator == ",":
+        window.next_character()
+        line = window.line
+        yield Item(line, window.item())
+        separator = window.next_character()
+        if separator not in (",", "]") or not separator:
+            raise InvalidInput(
+                f'"," or "]" is missing behind the item that begins on line {line}',
+                hint="the file may be cut off",
+            )
+        window.skip()
+
+
+def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
+    for found in _parts(values, file):
+        problems = [
+            Problem(item.line, "invalid_json", _told(item.value), item.text)
+            for item in found
+            if not isinstance(item.value, dict)
+        ]
+        kept = [item for item in found if isinstance(item.value, dict)]
+        names = dict.fromkeys(itertools.chain.from_iterable(item.value for item in kept))
+        if len(names) > COLUMNS_MAX:
+            raise InvalidInput(f"the objects before line {found[-1].line} have {len(names)} keys")
+        columns = {name: [item.value.get(name) for item in kept] for name in names}
+        yield Chunk([item.line for item in kept], columns, problems)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(value, ValueError):
+        return f"it is no JSON: {value}"
+    return f"it is no object, but {type(value).__name__}"

@@ -1,0 +1,119 @@
+"""Which password hashes are recognised, and which of them cost too much to be verified.
+
+Recognised is what may be stored: an import keeps it as it is. Whoever can store a hash could stop a
+machine with it, so there are caps on what verifying may take.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from typing import Final
+
+_N: Final = r"\d{1,10}"
+_B64: Final = r"[A-Za-z0-9+/._-]+={0,2}"
+_FORMATS: Final = {
+    # The name of a format -> what its hashes look like; the group holds the cost parameters.
+    "argon2": rf"(?:argon2)?\$argon2(?:id|i|d)\$(?:v={_N}\$)?(m={_N},t={_N},p={_N})\${_B64}"
+    rf"\${_B64}",
+    "bcrypt": r"(?:bcrypt\$)?\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}",
+    "sha-crypt": rf"\$[56]\$(rounds={_N}\$|)[./A-Za-z0-9]{{1,16}}\$[./A-Za-z0-9]{{43,86}}",
+    "pbkdf2": rf"(?:\$pbkdf2(?:-sha\d+)?\$|pbkdf2_sha\d+\$|pbkdf2:sha\d+:)({_N})\${_B64}\${_B64}",
+    "scrypt": rf"\$scrypt\$(ln={_N},r={_N},p={_N})\${_B64}\${_B64}",
+    "werkzeug-scrypt": rf"scrypt:({_N}:{_N}:{_N})\${_B64}\${_B64}",
+    "django-scrypt": rf"scrypt\$({_N}\${_B64}\${_N}\${_N})\${_B64}",
+    "ldap": rf"\{{(SSHA|SHA|SSHA256|SSHA512|SHA256|SHA512|SMD5|MD5)\}}{_B64}",
+    "ldap-crypt": r"\{(CRYPT)\}[!-~]{13,200}",
+    "ldap-pbkdf2": rf"\{{PBKDF2(?:-SHA\d+)?\}}({_N})\${_B64}\${_B64}",
+    "phpass": r"\$([PH])\$[./A-Za-z0-9]{31}",
+    "none": "(!)[ -~]{0,200}",
+}
+_LINE: Final = "^(?:" + "|".join(_FORMATS.values()) + ")$"
+
+MEMORY_MAX: Final = 256 * 1024 * 1024
+WORK_MAX: Final = 1024 * 1024 * 1024
+"""Bytes of memory, and bytes times passes: about a second."""
+
+LANES_MAX: Final = 64
+BCRYPT_MAX: Final = 15
+ROUNDS_MAX: Final = 5_000_000
+
+
+def find_problems(hashes: Sequence[str]) -> dict[int, str]:
+    """What is wrong with which of the hashes, by position; the words never hold the hash."""
+    if _is_plain(hashes):
+        return {}
+    problems = ((position, hash_problem(stored)) for position, stored in enumerate(hashes))
+    return {position: problem for position, problem in problems if problem}
+
+
+def _is_plain(hashes: Sequence[str]) -> bool:
+    """Whether all are of the first one's format, and none is wrong; looks at all at once."""
+    first = _lines().fullmatch(hashes[0]) if hashes else None
+    if first is None or first.lastindex is None:
+        return False
+    name = list(_FORMATS)[first.lastindex - 1]
+    text = "\n".join(hashes)
+    found: list[str] = re.findall(f"^{_FORMATS[name]}$", text, re.MULTILINE)
+    if not len(found) == len(hashes) == text.count("\n") + 1:
+        return False
+    costs = dict.fromkeys(_FORMATS, "")
+    return not any(_cost_problem((*(costs | {name: cost}).values(),)) for cost in set(found))
+
+
+def hash_problem(stored: str) -> str | None:
+    """What is wrong with a hash, without showing it; None when it may be stored."""
+    match = _lines().fullmatch(stored)
+    if match is None:
+        return "the password hash is in no format that is recognised"
+    return _cost_problem(match.groups(""))
+
+
+def is_too_costly(stored: str) -> bool:
+    """Whether it is a hash that would take too much memory or time to verify."""
+    match = _lines().fullmatch(stored)
+    return match is not None and _cost_problem(match.groups("")) is not None
+
+
+@functools.cache
+def _lines() -> re.Pattern[str]:
+    return re.compile(_LINE, re.MULTILINE)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cost_problem(groups: tuple[str, ...]) -> str | None:
+    """What is wrong with the costs; the groups are those of ``_FORMATS``, all but one empty."""
+    costs = dict(zip(_FORMATS, groups, strict=True))
+    rounds = _numbers(costs["pbkdf2"] or costs["ldap-pbkdf2"] or costs["sha-crypt"])
+    if rounds and rounds[0] > ROUNDS_MAX:
+        return f"the {rounds[0]} rounds of the password hash are more than {ROUNDS_MAX}"
+    if costs["bcrypt"] and int(costs["bcrypt"]) > BCRYPT_MAX:
+        return f"the bcrypt cost {int(costs['bcrypt'])} of the password hash is above {BCRYPT_MAX}"
+    memory, passes, lanes = _memory_costs(costs)
+    if memory > MEMORY_MAX:
+        return "the password hash needs more than 256 MiB of memory"
+    if memory * passes > WORK_MAX or lanes > LANES_MAX:
+        return "the password hash takes too many passes or threads"
+    return None
+
+
+def _memory_costs(costs: dict[str, str]) -> tuple[int, int, int]:
+    """Bytes of memory, passes over it, and threads, of argon2 and the forms of scrypt."""
+    if costs["argon2"]:
+        memory, passes, lanes = _numbers(costs["argon2"])
+        return memory * 1024, passes, lanes
+    if costs["scrypt"]:
+        exponent, block, lanes = _numbers(costs["scrypt"])
+        return 128 * block * 2 ** min(exponent, 64), lanes, 1
+    if costs["werkzeug-scrypt"]:
+        number, block, lanes = _numbers(costs["werkzeug-scrypt"])
+        return 128 * block * number, lanes, 1
+    if costs["django-scrypt"]:
+        parts = costs["django-scrypt"].split("$")  # the salt stands among the numbers
+        return 128 * int(parts[2]) * int(parts[0]), int(parts[3]), 1
+    return 0, 0, 0
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)]

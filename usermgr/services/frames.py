@@ -1,0 +1,210 @@
+"""Checked rows -> frames: what one step of an import sends to the database, ready to be sent.
+
+Frames are made by this process, or by one beside it that works ahead on another core
+(``row_process``). Whoever makes them asks for two things by function: the ids of roles and claims,
+and the ids of new users.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from usermgr.formats.copytext import Column, Same, copy_text
+from usermgr.formats.readers import Problem
+from usermgr.names import visible
+from usermgr.passwords import UNUSABLE
+from usermgr.services.rows import Rows
+
+Kind = Literal["roles", "claims"]
+Resolve = Callable[[Kind, Iterable[str]], Mapping[str, int | None]]
+"""The ids of the named roles or claims; None where there is none."""
+
+AskIds = Callable[[int], Callable[[], Sequence[int]]]
+"""Asks for ascending ids for that many new users; the function that comes back waits for them."""
+
+SORTED_CHUNKS = 4
+"""How many chunks are sorted together: more find more neighbours in the index, and take memory."""
+
+USER_COLUMNS = (
+    "id",
+    "name",
+    "email",
+    "password",
+    "role_id",
+    "active",
+    "created_at",
+    "created_in",
+)
+GRANT_COLUMNS = ("user_id", "claim_id")
+STAGED_COLUMNS = (
+    "line",
+    "email",
+    "name",
+    "role_id",
+    "has_claims",
+    "active",
+    "created_at",
+    "password",
+)
+STAGED_GRANT_COLUMNS = ("line", "claim_id")
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOptions:
+    """What frames are made for.
+
+    ``staged`` frames are for the staging tables and refer to rows by line; the others are new users
+    with ids, created in the operation ``created_in`` at ``now``. Where an index of e-mails is there
+    already, frames that are ``sorted`` by e-mail visit its pages in order. ``as_copy`` renders the
+    rows for PostgreSQL's COPY; else they are columns. ``with_outcomes`` notes what becomes of each
+    row.
+    """
+
+    staged: bool
+    sorted: bool
+    as_copy: bool
+    created_in: int
+    now: datetime
+    with_outcomes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One step: ``users`` and ``grants`` hold the rows, or None when there are none of them.
+
+    ``read`` counts the rows of the file, bad ones included.
+    """
+
+    read: int
+    problems: list[Problem]
+    rows: int
+    granted: int
+    users: bytes | list[Column] | None
+    grants: bytes | list[Column] | None
+    outcomes: str
+
+
+def make_frames(
+    chunks: Iterable[Rows], options: FrameOptions, resolve: Resolve, ask_ids: AskIds
+) -> Iterator[Frame]:
+    """A frame for each chunk of rows, or for several that are sorted together.
+
+    The ids of a frame are asked for before the frame ahead of it is given out, so that they are
+    there when they are needed.
+    """
+    resolved = (_resolved(chunk, resolve) for chunk in chunks)
+    waiting: tuple[Rows, Callable[[], Sequence[int]]] | None = None
+    for rows in _sorted(resolved) if options.sorted else resolved:
+        following = rows, _no_ids if options.staged or not rows.lines else ask_ids(len(rows.lines))
+        if waiting is not None:
+            yield _frame(*waiting, options)
+        waiting = following
+    if waiting is not None:
+        yield _frame(*waiting, options)
+
+
+def _sorted(chunks: Iterator[Rows]) -> Iterator[Rows]:
+    while several := list(itertools.islice(chunks, SORTED_CHUNKS)):
+        yield Rows.joined(several).sorted_by_email()
+
+
+def _no_ids() -> Sequence[int]:
+    return ()
+
+
+def _resolved(rows: Rows, resolve: Resolve) -> Rows:
+    """The rows with ids in place of names, without those whose names mean nothing."""
+    roles = resolve("roles", {name for name in rows.roles if name})
+    combinations = {held for held in rows.claims if held}
+    claims = resolve("claims", {name for held in combinations for name in held})
+    found = {held: tuple(dict.fromkeys(map(claims.get, held))) for held in combinations}
+    bad: dict[int, Problem] = {}
+    if None in roles.values() or None in claims.values():
+        for position, line in enumerate(rows.lines):
+            role, held = rows.roles[position], rows.claims[position] or ()
+            unknown = next((name for name in held if claims[name] is None), None)
+            if role and roles[role] is None:
+                bad[position] = Problem(line, "unknown_role", f'no role "{visible(role)}"')
+            elif unknown is not None:
+                bad[position] = Problem(line, "unknown_claim", f'no claim "{visible(unknown)}"')
+    kept = rows.without(bad)
+    kept.roles = [roles[name] if name else None for name in kept.roles]  # type: ignore[misc]
+    kept.claims = [found[held] if held else held for held in kept.claims]  # type: ignore[misc]
+    return kept
+
+
+def _frame(rows: Rows, ids: Callable[[], Sequence[int]], options: FrameOptions) -> Frame:
+    number = len(rows.lines)
+    keys: Sequence[int] = rows.lines
+    users: list[Column] = []
+    outcomes = ""
+    if options.staged:
+        users = _staged_columns(rows)
+    elif number:
+        keys = ids()
+        users = _user_columns(rows, keys, options)
+        if options.with_outcomes:
+            lines = zip(rows.lines, rows.emails, keys, strict=True)
+            outcomes = "".join(f"{line}\t{email}\t{key}\tcreated\n" for line, email, key in lines)
+    grants = _grant_columns(keys, rows.claims)
+    encode = copy_text if options.as_copy else list
+    return Frame(
+        read=number + len(rows.problems),
+        problems=sorted(rows.problems),
+        rows=number,
+        granted=len(grants[0]),
+        users=encode(users) if number else None,
+        grants=encode(grants) if grants[0] else None,
+        outcomes=outcomes,
+    )
+
+
+def _user_columns(rows: Rows, ids: Sequence[int], options: FrameOptions) -> list[Column]:
+    return [
+        ids,
+        rows.names,
+        rows.emails,
+        _filled(rows.hashes, UNUSABLE),
+        rows.roles,
+        _filled(rows.active, True),
+        _filled(rows.created_at, options.now),
+        Same(options.created_in),
+    ]
+
+
+def _staged_columns(rows: Rows) -> list[Column]:
+    return [
+        rows.lines,
+        rows.emails,
+        rows.names,
+        rows.roles,
+        [held is not None for held in rows.claims],
+        rows.active,
+        rows.created_at,
+        rows.hashes,
+    ]
+
+
+def _grant_columns(
+    keys: Sequence[int], claims: Sequence[Sequence[Any] | None]
+) -> tuple[list[int], list[int]]:
+    owners: list[int] = []
+    held_claims: list[int] = []
+    for key, held in zip(keys, claims, strict=True):
+        for claim_id in held or ():
+            owners.append(key)
+            held_claims.append(claim_id)
+    return owners, held_claims
+
+
+def _filled(column: Sequence[Any], value: Any) -> Column:
+    """The column with the value in place of None."""
+    if None not in column:
+        return column
+    if set(column) == {None}:
+        return Same(value)
+    return [value if item is None else item for item in column]

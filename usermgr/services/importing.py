@@ -1,0 +1,289 @@
+"""Import: many users in one operation, by the fastest way that is right for what is stored already.
+
+- rebuild: into empty tables, or with an exclusive lock that was asked for; keys are built after.
+- append: rows whose e-mails should all be new go straight in beside the stored ones.
+- merge: rows are staged and compared with what is stored.
+
+The first two only know "it went well". Whenever a row is refused by the database, or a bad row
+means that nothing may be stored, they are undone and everything goes through the merge, which can
+tell what is wrong with every row.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import IO, Literal
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from usermgr.db import rebuild, staging
+from usermgr.db.bulk import load_rows, reserve_ids, takes_copy
+from usermgr.db.engine import Operation
+from usermgr.db.models import claims, roles, user_claims, users
+from usermgr.errors import Forbidden
+from usermgr.formats.readers import Problem
+from usermgr.records import RowOutcome
+from usermgr.services.frames import (
+    GRANT_COLUMNS,
+    STAGED_COLUMNS,
+    STAGED_GRANT_COLUMNS,
+    USER_COLUMNS,
+    AskIds,
+    Frame,
+    FrameOptions,
+    Kind,
+    Resolve,
+)
+from usermgr.services.label_ids import LabelIds
+from usermgr.services.problems import Problems
+
+OnConflict = Literal["fail", "skip", "update"]
+OnError = Literal["fail", "skip"]
+ON_CONFLICT: tuple[OnConflict, ...] = ("fail", "skip", "update")
+ON_ERROR: tuple[OnError, ...] = ("fail", "skip")
+
+Source = Callable[[FrameOptions, Resolve, AskIds], AbstractContextManager[Iterator[Frame]]]
+"""Gives the frames of the rows from the first one on, as often as it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What to do with rows that are taken or bad. ``max_errors`` ends an import that has more."""
+
+    on_conflict: OnConflict = "fail"
+    on_error: OnError = "fail"
+    max_errors: int | None = None
+    create_roles: bool = False
+    create_claims: bool = False
+    set_passwords: bool = False
+    exclusive: bool = False
+
+
+class Way(enum.Enum):
+    """How rows get into the tables; see the module."""
+
+    REBUILD = "rebuild"
+    APPEND = "append"
+    MERGE = "merge"
+
+
+@dataclass(slots=True)
+class Imported:
+    """What an import did. ``stored`` is False when a bad row forbade it."""
+
+    counts: Counter[str]
+    roles_created: int
+    claims_created: int
+    stored: bool
+
+
+def choose_way(connection: Connection, options: ImportOptions) -> Way:
+    """How to import, by what is stored at this moment.
+
+    Raises Forbidden when an exclusive load is asked for and this database user may not do it.
+    """
+    owner = rebuild.owns_tables(connection)
+    if options.exclusive and connection.dialect.name == "postgresql":
+        if not owner:
+            raise Forbidden(
+                "only the owner of the tables may rebuild their indexes",
+                hint="import without --exclusive, or connect as the owner",
+            )
+        return Way.REBUILD
+    if rebuild.is_empty(connection):
+        return Way.REBUILD if owner else Way.APPEND
+    return Way.APPEND if options.on_conflict == "fail" else Way.MERGE
+
+
+class Import:
+    """One import inside an operation.
+
+    ``problems`` and ``outcomes`` are filled for the caller. ``progress`` is told the number of rows
+    that were read so far.
+    """
+
+    def __init__(
+        self,
+        op: Operation,
+        source: Source,
+        options: ImportOptions,
+        problems: Problems,
+        *,
+        outcomes: IO[str] | None = None,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._op, self._source, self._options = op, source, options
+        self._problems, self._outcomes, self._progress = problems, outcomes, progress
+        self._counts: Counter[str] = Counter()
+        self._way = Way.MERGE
+
+    def run(self, way: Way) -> Imported:
+        """Store the rows, or find out what is wrong with each of them."""
+        # Everything is one savepoint, which the direct ways roll back before they give way.
+        self._way = way
+        if way is not Way.MERGE:
+            try:
+                return self._run_directly(way)
+            except _GiveWay:
+                pass
+        self._way = Way.MERGE
+        return self._merge()
+
+    def _run_directly(self, way: Way) -> Imported:
+        connection = self._op.connection
+        try:
+            with self._op.savepoint():
+                if way is Way.REBUILD and self._lock():
+                    with rebuild.without_keys(connection):
+                        return self._load()
+                self._way = Way.APPEND
+                return self._load()
+        except DBAPIError as error:
+            if getattr(error.orig, "pgcode", None) not in _GIVES_WAY and not _is_taken(error):
+                raise
+            raise _GiveWay from error
+
+    def _lock(self) -> bool:
+        connection = self._op.connection
+        if self._options.exclusive:
+            rebuild.lock_exclusively(connection)
+            return True
+        with connection.begin_nested() as savepoint:
+            if rebuild.lock_if_free(connection) and rebuild.is_empty(connection):
+                return True
+            savepoint.rollback()
+            return False
+
+    def _start(self) -> dict[Kind, LabelIds]:
+        self._problems.clear()
+        self._problems.begin()
+        self._counts.clear()
+        if self._outcomes is not None:
+            self._outcomes.seek(0)
+            self._outcomes.truncate()
+        return {
+            "roles": LabelIds(self._op, roles, create=self._options.create_roles),
+            "claims": LabelIds(self._op, claims, create=self._options.create_claims),
+        }
+
+    def _load(self) -> Imported:
+        connection = self._op.connection
+        labels = self._start()
+        with self._frames(labels, staged=False) as frames:
+            for frame in frames:
+                self._note(frame)
+                if self._problems.total and self._options.on_error == "fail":
+                    raise _GiveWay
+                if frame.users is not None:
+                    load_rows(connection, users.name, USER_COLUMNS, frame.users)
+                if frame.grants is not None:
+                    load_rows(connection, user_claims.name, GRANT_COLUMNS, frame.grants)
+                self._counts["created"] += frame.rows
+                self._counts["grants_added"] += frame.granted
+        return self._finish(labels)
+
+    def _merge(self) -> Imported:
+        op, options = self._op, self._options
+        labels = self._start()
+        staging.create(op.connection)
+        with self._frames(labels, staged=True) as frames:
+            for frame in frames:
+                self._note(frame)
+                if frame.users is not None:
+                    load_rows(op.connection, staging.rows.name, STAGED_COLUMNS, frame.users)
+                if frame.grants is not None:
+                    load_rows(
+                        op.connection, staging.grants.name, STAGED_GRANT_COLUMNS, frame.grants
+                    )
+        fails = options.on_error == "fail"
+        counts = staging.merge(
+            op,
+            on_conflict=options.on_conflict,
+            set_passwords=options.set_passwords,
+            stop_at_problems=fails,
+        )
+        counts.pop("rejected")
+        self._counts.update(counts)
+        self._problems.begin()
+        self._problems.add(Problem(*found) for found in staging.find_problems(op.connection))
+        self._require_few()
+        if self._outcomes is not None and not (fails and self._problems.total):
+            for outcome in staging.find_outcomes(op.connection, options.on_conflict):
+                self._outcomes.write("\t".join(map(str, outcome)) + "\n")
+        return self._finish(labels)
+
+    def _frames(
+        self, labels: Mapping[Kind, LabelIds], *, staged: bool
+    ) -> AbstractContextManager[Iterator[Frame]]:
+        connection = self._op.connection
+        options = FrameOptions(
+            staged=staged,
+            sorted=self._way is Way.APPEND,
+            as_copy=takes_copy(connection),
+            created_in=self._op.id,
+            now=self._op.started_at,
+            with_outcomes=self._outcomes is not None,
+        )
+        return self._source(
+            options,
+            lambda kind, names: {name: labels[kind].find(name) for name in names},
+            self._reserve,
+        )
+
+    def _reserve(self, number: int) -> Callable[[], Sequence[int]]:
+        ids = reserve_ids(self._op.connection, users.name, number)
+        return lambda: ids
+
+    def _note(self, frame: Frame) -> None:
+        self._counts["read"] += frame.read
+        self._progress(self._counts["read"])
+        self._problems.add(frame.problems)
+        self._require_few()
+        if self._outcomes is not None:
+            self._outcomes.write(frame.outcomes)
+
+    def _finish(self, labels: Mapping[Kind, LabelIds]) -> Imported:
+        stored = not (self._problems.total and self._options.on_error == "fail")
+        counts = self._counts
+        for name, key in (
+            ("user.create", "created"),
+            ("user.update", "updated"),
+            ("grant.create", "grants_added"),
+            ("grant.delete", "grants_removed"),
+        ):
+            self._op.count(name, counts[key])
+        return Imported(counts, labels["roles"].created, labels["claims"].created, stored)
+
+    def _require_few(self) -> None:
+        most = self._options.max_errors
+        if most is not None and self._problems.total > most:
+            raise TooManyProblems
+
+
+class TooManyProblems(Exception):
+    """More rows are bad than ``max_errors`` allows."""
+
+
+class _GiveWay(Exception):
+    """What a direct way cannot do: the merge has to."""
+
+
+_GIVES_WAY = ("23505", "40P01")
+"""SQLSTATE of a violated unique constraint, and of a deadlock with another import."""
+
+
+def _is_taken(error: DBAPIError) -> bool:
+    return "UNIQUE constraint failed: users.email" in str(error.orig)
+
+
+def read_outcomes(outcomes: IO[str]) -> Iterator[RowOutcome]:
+    """The outcomes of the rows, in the order of their lines."""
+    outcomes.seek(0)
+    for text in outcomes:
+        line, email, user_id, outcome = text.rstrip("\n").split("\t")
+        yield RowOutcome(int(line), email, int(user_id), outcome)

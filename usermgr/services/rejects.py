@@ -1,0 +1,88 @@
+"""The reject file: the rows that were refused, in the input's own format, plus line and reason.
+
+It can be corrected and imported again. It never holds a plain password: the cells are emptied, and
+of rows that could not be taken apart nothing is kept where a password may stand in them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Final
+
+from usermgr.formats.readers import Problem
+from usermgr.formats.writers import escape_tsv
+from usermgr.services.import_source import ImportSource
+
+_ADDED: Final = ("line", "reason")
+
+Rejected = tuple[Problem, Mapping[str, Any] | None]
+
+
+def write_rejects(out: IO[str], source: ImportSource, problems: Iterable[Problem]) -> None:
+    """Write the rows with problems, which come in the order of their lines."""
+    secret = source.rules.mapping.get("password", "password")
+    if source.format_name in ("csv", "tsv"):
+        _write_table(out, source, problems, secret)
+    else:
+        _write_objects(out, source, problems, secret)
+
+
+def _write_table(
+    out: IO[str], source: ImportSource, problems: Iterable[Problem], secret: str
+) -> None:
+    first = next(source.chunks(), None)
+    header = [name for name in (first.columns if first else ()) if name not in _ADDED]
+    write = _row_writer(out, source)
+    write([*_ADDED, *header])
+    for problem, row in _rejected(source, problems):
+        added = [str(problem.line), problem.reason]
+        if row is not None:
+            write([*added, *("" if name == secret else row.get(name, "") for name in header)])
+        else:
+            # Nobody knows which of the cells is the password.
+            write([*added, *(() if secret in header else problem.row or ())])
+
+
+def _row_writer(out: IO[str], source: ImportSource) -> Callable[[Sequence[str]], Any]:
+    if source.format_name == "csv":
+        return csv.writer(out, delimiter=source.delimiter or ",", lineterminator="\n").writerow
+    return lambda cells: out.write("\t".join(map(escape_tsv, cells)) + "\n")
+
+
+def _write_objects(
+    out: IO[str], source: ImportSource, problems: Iterable[Problem], secret: str
+) -> None:
+    array = source.format_name == "json"
+    separator = "[\n" if array else ""
+    for problem, row in _rejected(source, problems):
+        shown: dict[str, Any] = {"line": problem.line, "reason": problem.reason}
+        if row is not None:
+            shown |= {key: value for key, value in row.items() if key != secret}
+        elif problem.row is not None and secret not in str(problem.row):
+            shown["text"] = problem.row
+        out.write(separator + json.dumps(shown, ensure_ascii=False) + ("" if array else "\n"))
+        separator = ",\n" if array else ""
+    if array:
+        out.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _rejected(source: ImportSource, problems: Iterable[Problem]) -> Iterator[Rejected]:
+    """Each problem with the row it stands for, where that can be had; one problem a line."""
+    pending = iter(problems)
+    problem = next(pending, None)
+    for chunk in source.chunks():
+        positions = {line: position for position, line in enumerate(chunk.lines)}
+        last = max([*chunk.lines[-1:], *(p.line for p in chunk.problems)], default=0)
+        while problem is not None and problem.line <= last:
+            position = positions.get(problem.line)
+            row = None
+            if position is not None:
+                row = {
+                    name: column[position]
+                    for name, column in chunk.columns.items()
+                    if column[position] is not None and name not in _ADDED
+                }
+            yield problem, row
+            problem = next(pending, None)

@@ -1,0 +1,366 @@
+"""Rows of a file -> users that may be stored: checked and brought into canonical form, by columns.
+
+A column is looked at as a whole first, which costs a few passes in C; only when something is
+unusual in it, its values are looked at one by one. A row with a bad value becomes a ``Problem`` and
+leaves all columns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from usermgr import hashes, passwords
+from usermgr.emails import canonical_email, canonical_plain_emails
+from usermgr.errors import InvalidInput
+from usermgr.formats.readers import Chunk, Problem
+from usermgr.formats.writers import split_list
+from usermgr.names import NAME_MAX_LENGTH, canonical_name, require_text, visible
+
+FIELDS: Final = (
+    "name",
+    "email",
+    "role",
+    "claims",
+    "active",
+    "password_hash",
+    "password",
+    "created_at",
+)
+"""What an import reads of a user."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRules:
+    """How rows are read.
+
+    ``mapping`` is from field to column. ``may_lack`` lets name and role be missing, where rows may
+    stand for users that are stored already. ``unescape`` takes back what ``--safe`` exports did.
+    """
+
+    password_min_length: int
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    default_role: str | None = None
+    may_lack: bool = False
+    unescape: bool = False
+
+
+@dataclass(slots=True)
+class Rows:
+    """Users as columns of equal length, ready to be stored, and what was refused.
+
+    ``roles`` and the items of ``claims`` are names or ids, not resolved yet. None means "leave
+    alone" where the user exists. ``secrets`` are plain passwords in NFC, ``hashes`` what is stored;
+    a row has one of them or none.
+    """
+
+    lines: Sequence[int]
+    emails: Sequence[str]
+    names: Sequence[str | None]
+    roles: Sequence[str | None]
+    claims: Sequence[tuple[str, ...] | None]
+    active: Sequence[bool | None]
+    created_at: Sequence[datetime | None]
+    hashes: Sequence[str | None]
+    secrets: Sequence[str | None]
+    problems: list[Problem] = field(default_factory=list)
+
+    def without(self, bad: Mapping[int, Problem]) -> Rows:
+        """The rows but those at the positions of ``bad``, which join the problems."""
+        if not bad:
+            return self
+        rows = self._at([p for p in range(len(self.lines)) if p not in bad])
+        rows.problems += [bad[position] for position in sorted(bad)]
+        return rows
+
+    def sorted_by_email(self) -> Rows:
+        """The rows in the order of their e-mails."""
+        return self._at(sorted(range(len(self.lines)), key=self.emails.__getitem__))
+
+    @classmethod
+    def joined(cls, several: Sequence[Rows]) -> Rows:
+        """The rows of all of them, in their order."""
+        if len(several) == 1:
+            return several[0]
+        columns = zip(*(rows._columns() for rows in several), strict=True)
+        problems = [problem for rows in several for problem in rows.problems]
+        return cls._of(map(_chained, columns), problems)
+
+    def _at(self, positions: list[int]) -> Rows:
+        picked = (_pick(column, positions) for column in self._columns())
+        return self._of(picked, [*self.problems])
+
+    @classmethod
+    def _of(cls, columns: Iterable[Any], problems: list[Problem]) -> Rows:
+        made: Callable[..., Rows] = cls
+        return made(*columns, problems)
+
+    def _columns(self) -> list[Sequence[Any]]:
+        return [getattr(self, f.name) for f in fields(self) if f.name != "problems"]
+
+
+def _chained(parts: Iterable[Sequence[Any]]) -> Any:
+    return list(itertools.chain.from_iterable(parts))
+
+
+def _pick(column: Sequence[Any], positions: list[int]) -> Any:
+    return list(map(column.__getitem__, positions))
+
+
+def prepare(chunks: Iterable[Chunk], rules: RowRules) -> Iterator[Rows]:
+    """The users of the chunks. Raises InvalidInput for columns that are unknown or missing."""
+    for chunk in chunks:
+        columns = _known_columns(chunk.columns, rules)
+        yield _Checker(chunk.lines, columns, rules).rows(chunk.problems)
+
+
+def _known_columns(found: Mapping[str, Sequence[Any]], rules: RowRules) -> dict[str, Sequence[Any]]:
+    renamed = {column: name for name, column in rules.mapping.items()}
+    missing = [column for column in renamed if column not in found]
+    if found and missing:
+        raise InvalidInput(
+            f'there is no column "{visible(missing[0])}", which --map names',
+            hint="the columns are " + ", ".join(map(visible, found)),
+        )
+    # What a reject file has in addition is passed over, so that it can be fed again.
+    ignored = rules.ignored | {"line", "reason"}
+    unknown = [c for c in found if c not in renamed and c not in FIELDS and c not in ignored]
+    if unknown:
+        raise InvalidInput(
+            f'unknown column "{visible(unknown[0])}"',
+            hint=f"the fields are {', '.join(FIELDS)}; read it with --map FIELD=COLUMN, "
+            "or pass over it with --ignore-column",
+        )
+    columns = {c: v for c, v in found.items() if c in FIELDS and c not in rules.ignored}
+    columns = {c: v for c, v in columns.items() if c not in rules.mapping}
+    columns |= {renamed[column]: found[column] for column in renamed if column in found}
+    if found and "email" not in columns:
+        raise InvalidInput(
+            'there is no column "email"',
+            hint="name it with --map email=COLUMN; the columns are "
+            + ", ".join(map(visible, found)),
+        )
+    return columns
+
+
+class _Checker:
+    """Checks one chunk; ``bad`` collects the first problem of each row, by position."""
+
+    def __init__(
+        self, lines: Sequence[int], columns: Mapping[str, Sequence[Any]], rules: RowRules
+    ) -> None:
+        self._lines, self._columns, self._rules = lines, columns, rules
+        self._bad: dict[int, Problem] = {}
+
+    def rows(self, problems: list[Problem]) -> Rows:
+        """The rows of the chunk without the bad ones, which join the problems that are known."""
+        rows = Rows(
+            self._lines,
+            self._emails(),
+            self._names(),
+            self._roles(),
+            self._claims(),
+            self._each("active", _parse_active),
+            self._each("created_at", _parse_created_at),
+            self._hashes(),
+            self._secrets(),
+            list(problems),
+        )
+        if "password" in self._columns and "password_hash" in self._columns:
+            self._require_one_password(rows)
+        return rows.without(self._bad)
+
+    def _require_one_password(self, rows: Rows) -> None:
+        for position, (stored, secret) in enumerate(zip(rows.hashes, rows.secrets, strict=True)):
+            if stored is not None and secret is not None:
+                reason = "it has a password and a password_hash: leave one of them out"
+                self._refuse(position, "two_passwords", reason)
+
+    def _refuse(self, position: int, code: str, reason: str) -> None:
+        if position not in self._bad:
+            self._bad[position] = Problem(self._lines[position], code, reason)
+
+    def _texts(self, name: str) -> Sequence[str]:
+        """The column as text; what is missing or empty is ``""``."""
+        values = self._columns.get(name)
+        if values is None:
+            return [""] * len(self._lines)
+        if set(map(type, values)) <= {str}:
+            texts = values
+        else:
+            texts = [self._text(position, name, value) for position, value in enumerate(values)]
+        if self._rules.unescape:
+            texts = [unescape_formula(text) for text in texts]
+        return texts
+
+    def _text(self, position: int, name: str, value: Any) -> str:
+        if value is None or isinstance(value, str):
+            return value or ""
+        if name == "role" and type(value) is int:
+            return str(value)
+        self._refuse(position, f"invalid_{name}", f"the {name} is no text")
+        return ""
+
+    def _emails(self) -> Sequence[str]:
+        texts = self._texts("email")
+        return canonical_plain_emails(texts) or [
+            self._parsed(position, "email", text, _require_email) or ""
+            for position, text in enumerate(texts)
+        ]
+
+    def _names(self) -> Sequence[str | None]:
+        texts = self._texts("name")
+        joined = " ".join(texts)
+        if (
+            joined.isprintable()
+            and all(texts)
+            and max(map(len, texts), default=0) <= NAME_MAX_LENGTH
+            and unicodedata.is_normalized("NFC", joined)
+            and list(map(str.strip, texts)) == list(texts)
+        ):
+            return texts
+        return [
+            self._parsed(position, "name", text, lambda text: canonical_name(text, "user name"))
+            if text.strip()
+            else self._lacking(position, "name")
+            for position, text in enumerate(texts)
+        ]
+
+    def _roles(self) -> Sequence[str | None]:
+        texts = self._texts("role")
+        default = self._rules.default_role
+        known = {text: text.strip() or default for text in set(texts)}
+        roles = [known[text] for text in texts]
+        if None in known.values() and not self._rules.may_lack:
+            for position, role in enumerate(roles):
+                if role is None:
+                    self._lacking(position, "role")
+        return roles
+
+    def _lacking(self, position: int, name: str) -> str | None:
+        if not self._rules.may_lack:
+            self._refuse(position, f"missing_{name}", f"the {name} is missing")
+        return None
+
+    def _claims(self) -> Sequence[tuple[str, ...] | None]:
+        values = self._columns.get("claims")
+        if values is None:
+            return [None] * len(self._lines)
+        if set(map(type, values)) == {str}:
+            known = {text: _split_claims(text) for text in set(values)}
+            return [known[text] for text in values]
+        return [self._parsed(p, "claims", value, _parse_claims) for p, value in enumerate(values)]
+
+    def _each(self, name: str, parse: Callable[[Any], Any]) -> Sequence[Any]:
+        """A column whose values are looked at one by one; few of them differ."""
+        values = self._columns.get(name)
+        if values is None:
+            return [None] * len(self._lines)
+        if set(map(type, values)) == {str}:
+            try:
+                known = {text: parse(text) for text in set(values)}
+                return [known[text] for text in values]
+            except InvalidInput:
+                pass
+        return [self._parsed(p, name, value, parse) for p, value in enumerate(values)]
+
+    def _parsed(self, position: int, name: str, value: Any, parse: Callable[[Any], Any]) -> Any:
+        try:
+            return parse(value)
+        except InvalidInput as error:
+            told = error.hint is not None and name != "password"
+            reason = f"{error.message} ({error.hint})" if told else error.message
+            self._refuse(position, f"invalid_{name}", reason)
+            return None
+
+    def _hashes(self) -> Sequence[str | None]:
+        if "password_hash" not in self._columns:
+            return [None] * len(self._lines)
+        texts = self._texts("password_hash")
+        given = list(filter(None, texts))
+        problems = hashes.find_problems(given) if given else {}
+        if len(given) == len(texts) and not problems:
+            return texts
+        found = []
+        for position, text in enumerate(texts):
+            problem = hashes.hash_problem(text) if text and problems else None
+            if problem:
+                self._refuse(position, "invalid_password_hash", problem)
+            found.append(text or None)
+        return found
+
+    def _secrets(self) -> Sequence[str | None]:
+        if "password" not in self._columns:
+            return [None] * len(self._lines)
+
+        def check(text: str) -> str | None:
+            minimum = self._rules.password_min_length
+            return passwords.check_password(text, min_length=minimum) if text else None
+
+        return [
+            self._parsed(position, "password", text, check)
+            for position, text in enumerate(self._texts("password"))
+        ]
+
+
+def _require_email(text: str) -> str:
+    if not text.strip():
+        raise InvalidInput("the e-mail is missing")
+    return canonical_email(text)
+
+
+_ACTIVE: Final = {
+    **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "0"), False),
+}
+
+
+def _parse_active(value: Any) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    text = value.strip().lower() if isinstance(value, str) else str(value)
+    if not text:
+        return None
+    if text not in _ACTIVE:
+        raise InvalidInput(f'active is "{visible(text)}"', hint="write true or false")
+    return _ACTIVE[text]
+
+
+def _parse_created_at(value: Any) -> datetime | None:
+    if value is None or value == "":
+        return None
+    try:
+        instant = datetime.fromisoformat(value.strip())
+        return (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, AttributeError, TypeError) as error:
+        raise InvalidInput(
+            f'created_at is "{visible(str(value))}"', hint="write an RFC 3339 time"
+        ) from error
+
+
+def _split_claims(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, map(str.strip, split_list(text)))))
+
+
+def _parse_claims(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _split_claims(value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return tuple(dict.fromkeys(require_text(item.strip(), "claim") for item in value))
+    raise InvalidInput("claims is no list of names")
+
+
+def unescape_formula(text: str) -> str:
+    """The text without the apostrophe that ``--safe`` puts before what a spreadsheet would run."""
+    return text[1:] if text[:1] == "'" and text[1:2] in FORMULA_STARTS else text
+
+
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "'")
+"""Characters that make a formula of a cell (CWE-1236), and the apostrophe that guards them."""
