@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.support.commands import Command, run_inside
-from usermgr.services.seeding import DOMAINS, SeedPlan, generate
+from usermgr.services.seed_people import DOMAINS, SeedPlan, SeedSource
 
 DIGESTS = {
     "en_US": "13f10871231f812d",
@@ -26,7 +26,7 @@ def _export(cli: Command) -> list[dict[str, object]]:
 def test_the_same_people_on_every_machine(locale: str) -> None:
     people = [
         (*person[:5], person.created_at.isoformat())
-        for person in generate(SeedPlan(users=500, seed=7, locales=(locale,)))
+        for person in SeedSource(SeedPlan(users=500, seed=7, locales=(locale,))).people()
     ]
     digest = hashlib.sha256(json.dumps(people).encode()).hexdigest()[:16]
     assert digest == DIGESTS[locale]

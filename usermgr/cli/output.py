@@ -109,7 +109,7 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A progress bar on stderr, only on a terminal; yields the function that advances it."""
+        """A progress bar on stderr, only on a terminal; yields what is told how far it is."""
         if self._quiet or not self._stderr.isatty():
             yield lambda _: None
             return
@@ -118,7 +118,7 @@ class Output:
         columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn())
         with Progress(*columns, TimeRemainingColumn(), console=_console(self._stderr)) as progress:
             task = progress.add_task(what, total=total)
-            yield lambda done: progress.advance(task, done)
+            yield lambda done: progress.update(task, completed=done)
 
     @contextlib.contextmanager
     def transfer(self, size: int) -> Iterator[Transfer]:

@@ -38,22 +38,25 @@ def seed(
     ] = False,
 ) -> None:
     """Create roles, claims and believable users; the same for the same seed, and only once."""
-    from usermgr.services import seeding
+    from usermgr.services import seed_people, seeding
+    from usermgr.services.importing import choose_way
 
     run = app_of(ctx)
-    plan = seeding.SeedPlan(
+    plan = seed_people.SeedPlan(
         users=users,
         seed=seed,
-        locales=tuple(locale or (seeding.DEFAULT_LOCALE,)),
-        roles=seeding.DEFAULT_ROLES if roles is None else _split(roles),
-        claims=seeding.DEFAULT_CLAIMS if claims is None else _split(claims),
+        locales=tuple(locale or (seed_people.DEFAULT_LOCALE,)),
+        roles=seed_people.DEFAULT_ROLES if roles is None else _split(roles),
+        claims=seed_people.DEFAULT_CLAIMS if claims is None else _split(claims),
         password_hash=_shared_hash(ctx) if password_stdin else None,
     )
+    with run.read(shows=SeedReport) as connection:
+        way = choose_way(connection, seeding.OPTIONS)
     with (
-        run.output.progress("seeding users", users) as advance,
+        run.output.progress("seeding users", users) as done,
         run.operation(ctx, shows=SeedReport) as op,
     ):
-        report = seeding.seed(op, plan, progress=advance)
+        report = seeding.seed(op, plan, way, progress=done)
     if password_stdin:
         run.output.note(f"note: {report.users_created} users share the password that was given")
     run.output.report(report)

@@ -7,7 +7,7 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ import typer
 
 from usermgr.cli.complete import complete_roles, complete_words
 from usermgr.cli.context import AppContext, app_of
+from usermgr.cli.output import Transfer
 from usermgr.errors import Conflict, InvalidInput, PartialImport, UserMgrError
 from usermgr.names import visible
 from usermgr.records import ImportReport
@@ -193,8 +194,8 @@ def import_(
         files,
         run.output.transfer(opened.size) as bar,
     ):
-        source = ImportSource(opened, rules, format, delimiter, encoding, bar.read)
-        partly = _Run(ctx, run, source, options, files, dry_run=dry_run, rows=bar.rows).go()
+        source = ImportSource(opened, rules, format, delimiter, encoding)
+        partly = _Run(ctx, run, source, options, files, dry_run=dry_run, bar=bar).go()
     if partly is not None:  # Not before the files are where they belong.
         raise partly
 
@@ -235,12 +236,12 @@ class _Run:
         files: _Files,
         *,
         dry_run: bool,
-        rows: Callable[[int], None],
+        bar: Transfer,
     ) -> None:
         from usermgr.services.problems import Problems
 
         self._ctx, self._run, self._source, self._options = ctx, run, source, options
-        self._files, self._dry_run, self._rows = files, dry_run, rows
+        self._files, self._dry_run, self._bar = files, dry_run, bar
         self._problems = Problems()
         self._started = time.monotonic()
 
@@ -284,7 +285,7 @@ class _Run:
         def count(number: int) -> None:
             nonlocal done
             done += number
-            self._rows(done)
+            self._bar.rows(done)
 
         self._source.hash_passwords(generate=generate, hashed=count)
 
@@ -300,11 +301,11 @@ class _Run:
             with self._run.operation(self._ctx, shows=ImportReport, dry_run=self._dry_run) as op:
                 imported = Import(
                     op,
-                    partial(frames_of, self._source),
+                    partial(frames_of, self._source, read=self._bar.read),
                     self._options,
                     self._problems,
                     outcomes=outcomes,
-                    progress=self._rows,
+                    progress=self._bar.rows,
                 ).run(way)
                 if not imported.stored:
                     raise _NotStored

@@ -58,10 +58,10 @@ class FrameOptions:
     """What frames are made for.
 
     ``staged`` frames are for the staging tables and refer to rows by line; the others are new users
-    with ids, created in the operation ``created_in`` at ``now``. Where an index of e-mails is there
-    already, frames that are ``sorted`` by e-mail visit its pages in order. ``as_copy`` renders the
-    rows for PostgreSQL's COPY; else they are columns. ``with_outcomes`` notes what becomes of each
-    row.
+    with ids in the order of the file, created in the operation ``created_in`` at ``now``. Where an
+    index of e-mails is there already, frames ``sorted`` by e-mail visit its pages in order.
+    ``as_copy`` renders the rows for PostgreSQL's COPY; else they are columns. ``with_outcomes``
+    notes what becomes of each row.
     """
 
     staged: bool
@@ -98,7 +98,7 @@ def make_frames(
     """
     resolved = (_resolved(chunk, resolve) for chunk in chunks)
     waiting: tuple[Rows, Callable[[], Sequence[int]]] | None = None
-    for rows in _sorted(resolved) if options.sorted else resolved:
+    for rows in _joined(resolved) if options.sorted else resolved:
         following = rows, _no_ids if options.staged or not rows.lines else ask_ids(len(rows.lines))
         if waiting is not None:
             yield _frame(*waiting, options)
@@ -107,9 +107,9 @@ def make_frames(
         yield _frame(*waiting, options)
 
 
-def _sorted(chunks: Iterator[Rows]) -> Iterator[Rows]:
+def _joined(chunks: Iterator[Rows]) -> Iterator[Rows]:
     while several := list(itertools.islice(chunks, SORTED_CHUNKS)):
-        yield Rows.joined(several).sorted_by_email()
+        yield Rows.joined(several)
 
 
 def _no_ids() -> Sequence[int]:
@@ -146,10 +146,15 @@ def _frame(rows: Rows, ids: Callable[[], Sequence[int]], options: FrameOptions) 
         users = _staged_columns(rows)
     elif number:
         keys = ids()
+        if options.sorted:
+            order = sorted(range(number), key=rows.emails.__getitem__)
+            rows, keys = rows.at(order), [keys[position] for position in order]
         users = _user_columns(rows, keys, options)
         if options.with_outcomes:
             lines = zip(rows.lines, rows.emails, keys, strict=True)
-            outcomes = "".join(f"{line}\t{email}\t{key}\tcreated\n" for line, email, key in lines)
+            outcomes = "".join(
+                f"{line}\t{email}\t{key}\tcreated\n" for line, email, key in sorted(lines)
+            )
     grants = _grant_columns(keys, rows.claims)
     encode = copy_text if options.as_copy else list
     return Frame(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import IO, Any
 
 from usermgr.formats.files import temporary_lines
@@ -25,13 +25,17 @@ from usermgr.services.rows import RowRules, Rows, prepare
 Progress = Callable[[int], None]
 
 
+def _ignore(_: int) -> None:
+    pass
+
+
 @dataclass(slots=True)
 class ImportSource:
     """The rows of a file, from the first one on, as often as they are asked for.
 
-    ``format_name``, ``delimiter`` and ``encoding`` are recognised when they are None. ``read`` is
-    told how many bytes of the file were read so far. Plain passwords are hashed once, by
-    ``hash_passwords``, before anything is stored.
+    ``format_name``, ``delimiter`` and ``encoding`` are recognised when they are None. What is
+    passed as ``read`` is told how many bytes of the file were read so far. Plain passwords are
+    hashed once, by ``hash_passwords``, before anything is stored.
     """
 
     file: InputFile
@@ -39,7 +43,6 @@ class ImportSource:
     format_name: str | None = None
     delimiter: str | None = None
     encoding: str | None = None
-    read: Progress = lambda _: None
     _hashes: IO[str] | None = field(default=None, init=False)
     _generated: IO[str] | None = field(default=None, init=False)
 
@@ -48,6 +51,11 @@ class ImportSource:
             with self.file.text(self.encoding, lines=False) as text:
                 self.format_name = recognise_format(self.file.content_name, text.read(4096))
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file, as stored."""
+        return self.file.size
+
     def descriptors(self) -> list[int]:
         """The numbers of the open files, for a process that is to inherit them."""
         return [self.file.descriptor, *([self._hashes.fileno()] if self._hashes else [])]
@@ -55,7 +63,7 @@ class ImportSource:
     def __getstate__(self) -> dict[str, Any]:
         state = {f.name: getattr(self, f.name) for f in fields(self)}
         hashes = self._hashes.fileno() if self._hashes else None
-        return {**state, "read": None, "_generated": None, "_hashes": hashes}
+        return {**state, "_generated": None, "_hashes": hashes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -63,10 +71,10 @@ class ImportSource:
         if self._hashes is not None:
             self._hashes = os.fdopen(state["_hashes"], encoding="utf-8", newline="\n")
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, read: Progress = _ignore) -> Iterator[Chunk]:
         """The file as it is, in chunks of columns. Raises Conflict when it changes meanwhile."""
         lines = self.format_name != "json"
-        with self.file.text(self.encoding, lines=lines, progress=self.read) as text:
+        with self.file.text(self.encoding, lines=lines, progress=read) as text:
             if self.format_name == "csv":
                 yield from read_csv(text, delimiter=self.delimiter)
             elif self.format_name == "tsv":
@@ -75,10 +83,10 @@ class ImportSource:
                 yield from (read_json if self.format_name == "json" else read_jsonl)(text)
         self.file.require_unchanged()
 
-    def rows(self) -> Iterator[Rows]:
+    def rows(self, read: Progress = _ignore) -> Iterator[Rows]:
         """The rows, checked, with the hashes of their passwords."""
         hashes = self._read_hashes()
-        for rows in prepare(self.chunks(), self.rules):
+        for rows in prepare(self.chunks(read), self.rules):
             if self._hashes is not None:
                 rows.hashes = list(itertools.islice(hashes, len(rows.lines)))
             elif any(rows.secrets):  # Those that the first rows did not lead to expect.
@@ -94,7 +102,7 @@ class ImportSource:
             nonlocal at
             at = position
 
-        first = next(prepare(replace(self, read=note).chunks(), self.rules), None)
+        first = next(prepare(self.chunks(note), self.rules), None)
         if first is None or not at:
             return False, 0
         rows = len(first.lines) + len(first.problems)

@@ -223,7 +223,8 @@ class Import:
         connection = self._op.connection
         options = FrameOptions(
             staged=staged,
-            sorted=self._way is Way.APPEND,
+            # SQLite keeps rows in the order of their ids, and would split pages.
+            sorted=self._way is Way.APPEND and takes_copy(connection),
             as_copy=takes_copy(connection),
             created_in=self._op.id,
             now=self._op.started_at,

@@ -18,7 +18,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, Protocol, cast
 
 from usermgr import errors
 from usermgr.errors import UserMgrError
@@ -30,7 +30,7 @@ from usermgr.services.frames import (
     Resolve,
     make_frames,
 )
-from usermgr.services.import_source import ImportSource
+from usermgr.services.rows import Rows
 
 REMEMBERED: Final = 100_000
 """How many names of roles and claims the process keeps the ids of."""
@@ -39,17 +39,37 @@ WORTH_BYTES: Final = 2 * 1024 * 1024
 """Smaller files are read sooner than a process starts."""
 
 
+class RowSource(Protocol):
+    """Where rows come from, again from the first one on whenever they are asked for.
+
+    It can be pickled for a process that inherits its ``descriptors``. ``read`` is told how far it
+    is, in bytes of about ``size_bytes``.
+    """
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    def descriptors(self) -> list[int]: ...
+
+    def rows(self, read: Callable[[int], None]) -> Iterator[Rows]: ...
+
+
 @contextlib.contextmanager
 def frames_of(
-    source: ImportSource, options: FrameOptions, resolve: Resolve, ask_ids: AskIds
+    source: RowSource,
+    options: FrameOptions,
+    resolve: Resolve,
+    ask_ids: AskIds,
+    *,
+    read: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Iterator[Frame]]:
     """The frames of the source's rows; what goes wrong with the file is raised here."""
-    if source.file.size < WORTH_BYTES:
-        yield make_frames(source.rows(), options, resolve, ask_ids)
+    if source.size_bytes < WORTH_BYTES:
+        yield make_frames(source.rows(read), options, resolve, ask_ids)
         return
     with _process(source.descriptors()) as (questions, answers):
         _send(answers, (source, options))
-        yield _receive(questions, answers, resolve, ask_ids, source)
+        yield _receive(questions, answers, resolve, ask_ids, read)
 
 
 @contextlib.contextmanager
@@ -73,7 +93,7 @@ def _receive(
     answers: IO[bytes],
     resolve: Resolve,
     ask_ids: AskIds,
-    source: ImportSource,
+    read: Callable[[int], None],
 ) -> Iterator[Frame]:
     while True:
         try:
@@ -85,7 +105,7 @@ def _receive(
         if kind == "error":
             raise _error(*content)
         if kind == "frame":
-            source.read(position)
+            read(position)
             yield content
         elif kind == "ids":
             _send(answers, ask_ids(content)())
@@ -119,10 +139,9 @@ class _Worker:
     def work(self) -> None:
         """Make the frames of the source that is sent first."""
         source, options = pickle.load(self._heard)  # noqa: S301 - from this program
-        source.read = self._note
         # Answers are taken in at once: a full pipe would keep the other end from reading frames.
         threading.Thread(target=self._listen, daemon=True).start()
-        for frame in make_frames(source.rows(), options, self._resolve, self._ask_ids):
+        for frame in make_frames(source.rows(self._note), options, self._resolve, self._ask_ids):
             self._tell("frame", frame)
         self._tell("end", None)
 

@@ -74,13 +74,9 @@ class Rows:
         """The rows but those at the positions of ``bad``, which join the problems."""
         if not bad:
             return self
-        rows = self._at([p for p in range(len(self.lines)) if p not in bad])
+        rows = self.at([p for p in range(len(self.lines)) if p not in bad])
         rows.problems += [bad[position] for position in sorted(bad)]
         return rows
-
-    def sorted_by_email(self) -> Rows:
-        """The rows in the order of their e-mails."""
-        return self._at(sorted(range(len(self.lines)), key=self.emails.__getitem__))
 
     @classmethod
     def joined(cls, several: Sequence[Rows]) -> Rows:
@@ -91,7 +87,8 @@ class Rows:
         problems = [problem for rows in several for problem in rows.problems]
         return cls._of(map(_chained, columns), problems)
 
-    def _at(self, positions: list[int]) -> Rows:
+    def at(self, positions: list[int]) -> Rows:
+        """The rows at these positions, in their order, with the same problems."""
         picked = (_pick(column, positions) for column in self._columns())
         return self._of(picked, [*self.problems])
 
