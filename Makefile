@@ -34,6 +34,7 @@ docs: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.bulk
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -15,7 +15,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,18 @@ def with_database(url: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[Server]:
-    """A new server in a temporary folder; stopped and removed at the end."""
+def running_server(settings: Sequence[str] = _SETTINGS) -> Iterator[Server]:
+    """A new server in a temporary folder; stopped and removed at the end.
+
+    ``settings`` stand in its configuration, such as ``fsync=off``.
+    """
     folder = Path(tempfile.mkdtemp(prefix="usermgr-pg-"))
     account = _account()
     if account:
         shutil.chown(folder, account.pw_uid, account.pw_gid)
     try:
         programs = _programs_for(account, folder)
-        password = _initialise(programs, folder, account)
+        password = _initialise(programs, folder, account, settings)
         keeper, port = _start(programs, folder, account)
         try:
             yield Server(
@@ -156,7 +159,9 @@ def _can_run(server: Path, account: pwd.struct_passwd) -> bool:
     return done.returncode == 0
 
 
-def _initialise(programs: Path, folder: Path, account: pwd.struct_passwd | None) -> str:
+def _initialise(
+    programs: Path, folder: Path, account: pwd.struct_passwd | None, settings: Sequence[str]
+) -> str:
     """Make the server's data folder; returns the superuser's password."""
     password = secrets.token_hex(16)
     password_file = folder / "password"
@@ -169,7 +174,7 @@ def _initialise(programs: Path, folder: Path, account: pwd.struct_passwd | None)
     command += ["--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     command += ["--auth-local=trust", "--auth-host=scram-sha-256", "--pwfile", password_file]
     command += ["--no-sync", "--no-instructions"]
-    for setting in _SETTINGS:
+    for setting in settings:
         command += ["--set", setting]
     done = subprocess.run(command, capture_output=True, text=True, check=False, **_as(account))
     if done.returncode:
