@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -23,9 +22,10 @@ from usermgr.names import visible
 from usermgr.records import ImportReport
 
 if TYPE_CHECKING:
+    from usermgr.db.engine import Operation
     from usermgr.formats.files import PendingFile
     from usermgr.services.import_source import ImportSource
-    from usermgr.services.importing import Imported, ImportOptions
+    from usermgr.services.importing import Imported, ImportOptions, Way
 
 FORMATS = ("csv", "tsv", "jsonl", "json")
 ON_CONFLICT = ("fail", "skip", "update")
@@ -291,17 +291,18 @@ class _Run:
 
     def _store(self, outcomes: IO[str] | None) -> tuple[ImportReport, str | None]:
         """The report, and why nothing was stored, if so."""
-        from usermgr.services.importing import Import, TooManyProblems, choose_way
-        from usermgr.services.row_process import frames_of
+        from usermgr.services.importing import Import, TooManyProblems
+        from usermgr.services.row_process import frame_source
 
-        with self._run.read(shows=ImportReport) as connection:
-            way = choose_way(connection, self._options)
         imported = operation_id = failure = None
         try:
-            with self._run.operation(self._ctx, shows=ImportReport, dry_run=self._dry_run) as op:
+            with (
+                frame_source(self._source, read=self._bar.read) as frames,
+                self._operation() as (op, way),
+            ):
                 imported = Import(
                     op,
-                    partial(frames_of, self._source, read=self._bar.read),
+                    frames,
                     self._options,
                     self._problems,
                     outcomes=outcomes,
@@ -317,6 +318,16 @@ class _Run:
         except TooManyProblems:
             failure = f"more than --max-errors {self._options.max_errors}; nothing was stored"
         return self._report(imported, operation_id), failure
+
+    @contextlib.contextmanager
+    def _operation(self) -> Iterator[tuple[Operation, Way]]:
+        from usermgr.services.importing import choose_way
+
+        run = self._run
+        with run.read(shows=ImportReport) as connection:
+            way = choose_way(connection, self._options)
+        with run.operation(self._ctx, shows=ImportReport, dry_run=self._dry_run) as op:
+            yield op, way
 
     def _report(self, imported: Imported | None, operation_id: int | None) -> ImportReport:
         counts = imported.counts if imported else {}

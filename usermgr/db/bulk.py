@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
 from usermgr.formats.copytext import Column, Same, row_count
+
+
+PIECE: Final = 256 * 1024
+"""Bytes that are handed to the driver at once: it keeps as many in memory."""
 
 
 def takes_copy(connection: Connection) -> bool:
@@ -24,7 +28,8 @@ def load_rows(
     if isinstance(rows, bytes):
         from usermgr.db.copying import copy_in
 
-        copy_in(connection, f"COPY {table} ({', '.join(names)}) FROM STDIN", [rows])
+        pieces = (rows[start : start + PIECE] for start in range(0, len(rows), PIECE))
+        copy_in(connection, f"COPY {table} ({', '.join(names)}) FROM STDIN", pieces)
         return
     number = row_count(rows)
     values = [_converted(column, number) for column in rows]

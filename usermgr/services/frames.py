@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -26,7 +27,7 @@ Resolve = Callable[[Kind, Iterable[str]], Mapping[str, int | None]]
 AskIds = Callable[[int], Callable[[], Sequence[int]]]
 """Asks for ascending ids for that many new users; the function that comes back waits for them."""
 
-SORTED_CHUNKS = 4
+SORTED_CHUNKS = 5
 """How many chunks are sorted together: more find more neighbours in the index, and take memory."""
 
 USER_COLUMNS = (
@@ -58,7 +59,7 @@ class FrameOptions:
     """What frames are made for.
 
     ``staged`` frames are for the staging tables and refer to rows by line; the others are new users
-    with ids in the order of the file, created in the operation ``created_in`` at ``now``. Where an
+    with ids, created in the operation ``created_in`` at ``now``. Where an
     index of e-mails is there already, frames ``sorted`` by e-mail visit its pages in order.
     ``as_copy`` renders the rows for PostgreSQL's COPY; else they are columns. ``with_outcomes``
     notes what becomes of each row.
@@ -86,6 +87,10 @@ class Frame:
     users: bytes | list[Column] | None
     grants: bytes | list[Column] | None
     outcomes: str
+
+
+FrameSource = Callable[[FrameOptions, Resolve, AskIds], AbstractContextManager[Iterator[Frame]]]
+"""Gives the frames of the rows from the first one on, as often as it is called."""
 
 
 def make_frames(
@@ -146,9 +151,8 @@ def _frame(rows: Rows, ids: Callable[[], Sequence[int]], options: FrameOptions) 
         users = _staged_columns(rows)
     elif number:
         keys = ids()
-        if options.sorted:
-            order = sorted(range(number), key=rows.emails.__getitem__)
-            rows, keys = rows.at(order), [keys[position] for position in order]
+        if options.sorted:  # The ids ascend then as well: their index grows at its end only.
+            rows = rows.at(sorted(range(number), key=rows.emails.__getitem__))
         users = _user_columns(rows, keys, options)
         if options.with_outcomes:
             lines = zip(rows.lines, rows.emails, keys, strict=True)

@@ -33,11 +33,10 @@ from usermgr.services.frames import (
     STAGED_COLUMNS,
     STAGED_GRANT_COLUMNS,
     USER_COLUMNS,
-    AskIds,
     Frame,
     FrameOptions,
+    FrameSource,
     Kind,
-    Resolve,
 )
 from usermgr.services.label_ids import LabelIds
 from usermgr.services.problems import Problems
@@ -46,9 +45,6 @@ OnConflict = Literal["fail", "skip", "update"]
 OnError = Literal["fail", "skip"]
 ON_CONFLICT: tuple[OnConflict, ...] = ("fail", "skip", "update")
 ON_ERROR: tuple[OnError, ...] = ("fail", "skip")
-
-Source = Callable[[FrameOptions, Resolve, AskIds], AbstractContextManager[Iterator[Frame]]]
-"""Gives the frames of the rows from the first one on, as often as it is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ class Import:
     def __init__(
         self,
         op: Operation,
-        source: Source,
+        source: FrameSource,
         options: ImportOptions,
         problems: Problems,
         *,

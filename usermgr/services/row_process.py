@@ -9,7 +9,9 @@ its pipes break.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
+import os
 import pickle
 import queue
 import signal
@@ -26,11 +28,15 @@ from usermgr.services.frames import (
     AskIds,
     Frame,
     FrameOptions,
+    FrameSource,
     Kind,
     Resolve,
     make_frames,
 )
 from usermgr.services.rows import Rows
+
+F_SETPIPE_SZ: Final = getattr(fcntl, "F_SETPIPE_SZ", 1031)
+PIPE_BYTES: Final = 1024 * 1024
 
 REMEMBERED: Final = 100_000
 """How many names of roles and claims the process keeps the ids of."""
@@ -55,21 +61,29 @@ class RowSource(Protocol):
 
 
 @contextlib.contextmanager
-def frames_of(
-    source: RowSource,
-    options: FrameOptions,
-    resolve: Resolve,
-    ask_ids: AskIds,
-    *,
-    read: Callable[[int], None] = lambda _: None,
-) -> Iterator[Iterator[Frame]]:
-    """The frames of the source's rows; what goes wrong with the file is raised here."""
-    if source.size_bytes < WORTH_BYTES:
-        yield make_frames(source.rows(read), options, resolve, ask_ids)
-        return
-    with _process(source.descriptors()) as (questions, answers):
-        _send(answers, (source, options))
-        yield _receive(questions, answers, resolve, ask_ids, read)
+def frame_source(source: RowSource, *, read: Callable[[int], None]) -> Iterator[FrameSource]:
+    """What gives the frames of the source's rows, as often as it is called.
+
+    The process for the first call starts now, while the caller connects to its database.
+    """
+    with contextlib.ExitStack() as stack:
+        large = source.size_bytes >= WORTH_BYTES
+        started = [stack.enter_context(_process(source.descriptors()))] if large else []
+
+        @contextlib.contextmanager
+        def frames(
+            options: FrameOptions, resolve: Resolve, ask_ids: AskIds
+        ) -> Iterator[Iterator[Frame]]:
+            if not large:
+                yield make_frames(source.rows(read), options, resolve, ask_ids)
+                return
+            with contextlib.ExitStack() as own:
+                process = _process(source.descriptors())
+                questions, answers = started.pop() if started else own.enter_context(process)
+                _send(answers, (source, options))
+                yield _receive(questions, answers, resolve, ask_ids, read)
+
+        yield frames
 
 
 @contextlib.contextmanager
@@ -81,7 +95,10 @@ def _process(descriptors: Sequence[int]) -> Iterator[tuple[IO[bytes], IO[bytes]]
         pass_fds=descriptors,
     )
     try:
-        yield cast(IO[bytes], process.stdout), cast(IO[bytes], process.stdin)
+        frames = cast(IO[bytes], process.stdout)
+        with contextlib.suppress(OSError):  # A frame then crosses in a few steps.
+            fcntl.fcntl(frames, F_SETPIPE_SZ, PIPE_BYTES)
+        yield frames, cast(IO[bytes], process.stdin)
     finally:
         process.kill()
         with contextlib.suppress(OSError):
@@ -211,6 +228,8 @@ def _main() -> None:
             raise
         except Exception as error:  # noqa: BLE001 - told to the process before it
             worker.fail(error)
+    # The thread that listens may hold stdin's lock, which the interpreter's end would wait for.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from functools import partial
 
 from usermgr.db.engine import Operation
 from usermgr.records import SeedReport
@@ -12,7 +11,7 @@ from usermgr.services.claims import create_claim
 from usermgr.services.importing import Import, ImportOptions, Way
 from usermgr.services.problems import Problems
 from usermgr.services.roles import create_role
-from usermgr.services.row_process import frames_of
+from usermgr.services.row_process import frame_source
 from usermgr.services.seed_people import SeedPlan, SeedSource
 
 OPTIONS = ImportOptions(on_conflict="skip")
@@ -29,8 +28,11 @@ def seed(op: Operation, plan: SeedPlan, way: Way, *, progress: Callable[[int], N
     claims = [create_claim(op, name, if_not_exists=True) for name in plan.claims]
     # By id, because the stored names may differ in case.
     source.refer_to([role.id for role, _ in roles], [claim.id for claim, _ in claims])
-    with closing(Problems()) as problems:
-        run = Import(op, partial(frames_of, source), OPTIONS, problems, progress=progress)
+    with (
+        closing(Problems()) as problems,
+        frame_source(source, read=lambda _: None) as frames,
+    ):
+        run = Import(op, frames, OPTIONS, problems, progress=progress)
         imported = run.run(way)
     counts = imported.counts
     return SeedReport(
