@@ -103,17 +103,14 @@ def downgrade(
 @app.command()
 def status(ctx: typer.Context) -> None:
     """Show the schema's revision; exit status 5 when it is not this program's."""
-    from usermgr.db.connections import stale_schema
+    from usermgr.db.connections import stale_schema, unmanaged_tables
     from usermgr.db.schema import status as schema_status
 
     run = _run(ctx, SchemaStatus)
     found = schema_status(run.raw_database)
     run.output.record(found)
     if found.state == "unmanaged":
-        raise Unavailable(
-            f'"{found.database}" holds the challenge\'s tables, which usermgr has not adopted',
-            hint="adopt them with: usermgr schema init",
-        )
+        raise unmanaged_tables(found.database)
     if found.state != "current":
         raise stale_schema(found.database, found.revision, schema=run.settings.db_schema)
 

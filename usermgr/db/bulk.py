@@ -11,7 +11,6 @@ from sqlalchemy import Connection, text
 
 from usermgr.formats.copytext import Column, Same, row_count
 
-
 PIECE: Final = 256 * 1024
 """Bytes that are handed to the driver at once: it keeps as many in memory."""
 

@@ -59,6 +59,15 @@ def stale_schema(
     )
 
 
+def unmanaged_tables(description: str) -> Unavailable:
+    """The error of a database that holds the challenge's tables, not adopted yet."""
+    return Unavailable(
+        f'the tables of "{description}" are not managed by usermgr yet '
+        f"(revision none, this program needs {HEAD_REVISION})",
+        hint="adopt them with: usermgr schema init",
+    )
+
+
 def make_engine(settings: Settings) -> Engine:
     """The engine of the settings' database; nothing is connected yet.
 
@@ -130,7 +139,13 @@ def _sqlite_engine(settings: Settings) -> Engine:
     @event.listens_for(engine, "do_connect")
     def refuse_to_create(*_: object) -> None:
         """SQLite would create a missing file: a typing error in a path must not do that."""
-        if not sqlite_path(settings.database_url).exists():
+        path = sqlite_path(settings.database_url)
+        if not path.parent.is_dir():
+            raise Unavailable(
+                f'the folder of the database file "{path}" does not exist',
+                hint="check the path in the database URL, or make the folder",
+            )
+        if not path.exists():
             raise stale_schema(describe_database(settings.database_url), None)
 
     @event.listens_for(engine, "connect")

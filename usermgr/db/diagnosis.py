@@ -29,6 +29,8 @@ _NEEDED = {
 
 def diagnose(database: Database) -> list[CheckRow]:
     """What was looked at, in order; it ends with the first thing without which no other works."""
+    if database.settings.is_embedded_default and not sqlite_path(database.url).exists():
+        return [CheckRow("connection", True, "the embedded default, created at first use")]
     try:
         with database.errors(), database.connect() as connection:
             rows = [CheckRow("connection", True, database.description)]

@@ -18,7 +18,13 @@ from sqlalchemy import Connection, Engine, NestedTransaction, insert, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from usermgr.config import Settings
-from usermgr.db.connections import make_engine, quoted, quoted_schema, stale_schema
+from usermgr.db.connections import (
+    make_engine,
+    quoted,
+    quoted_schema,
+    stale_schema,
+    unmanaged_tables,
+)
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, changes, operations
 from usermgr.errors import Unavailable
@@ -224,6 +230,8 @@ class Database:
     def _schema_error(self) -> Unavailable:
         with self.connect() as connection:
             revision = current_revision(self, connection)
+            if revision is None and _has_users_table(self, connection):
+                return unmanaged_tables(self.description)
             return stale_schema(self.description, revision, schema=self.settings.db_schema)
 
     def commit(self, connection: Connection, *, look: str) -> None:
@@ -238,6 +246,15 @@ class Database:
                 raise
             what = f'the connection to "{self.description}" was lost during the commit'
             raise Unavailable(f"{what}: {_UNKNOWN}", hint=look) from error
+
+
+def _has_users_table(database: Database, connection: Connection) -> bool:
+    if database.is_sqlite:
+        named = text("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'users'")
+        return bool(connection.execute(named).scalar())
+    name = quoted_schema(database.settings.db_schema) + "users"
+    found = connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar()
+    return found is not None
 
 
 def current_revision(database: Database, connection: Connection) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -56,10 +57,13 @@ def migration(database: Database, *, create_schema: bool = False) -> Iterator[Co
 
 
 def create_file(database: Database) -> None:
-    """Create the database file, empty, unless it is there. Raises Unavailable when it cannot be."""
+    """Create the database file, empty, unless it is there. Raises Unavailable when it cannot be.
+
+    It will hold password hashes: only its owner may read a new one.
+    """
     path = sqlite_path(database.url)
     try:
-        path.open("ab").close()
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError as error:
         raise Unavailable(
             f'the database file "{path}" cannot be created: {error.strerror}',

@@ -18,14 +18,14 @@ from sqlalchemy import Connection, text
 from usermgr.config import Settings
 from usermgr.db.adopt import FIRST_REVISION, TABLES, adopt, prepare
 from usermgr.db.adopt_rows import Adoption, record_adoption
-from usermgr.db.connections import quoted_schema, stale_schema
+from usermgr.db.connections import quoted_schema, stale_schema, unmanaged_tables
 from usermgr.db.differences import describe_differences, find_other_differences
 from usermgr.db.engine import Database, current_revision
 from usermgr.db.migrating import create_file, migration, use_wal
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, metadata
 from usermgr.db.obstacles import Merge
 from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
-from usermgr.errors import Conflict, InvalidInput, Unavailable
+from usermgr.errors import Conflict, InvalidInput
 from usermgr.names import visible
 from usermgr.records import SchemaReport, SchemaStatus
 from usermgr.urls import sqlite_path
@@ -250,11 +250,7 @@ def _require_revision(database: Database, connection: Connection) -> str:
     if revision is not None:
         return revision
     if _existing_tables(database, connection) & set(TABLES):
-        raise Unavailable(
-            f'the tables of "{database.description}" are not managed by usermgr yet '
-            f"(revision none, this program needs {HEAD_REVISION})",
-            hint="adopt them with: usermgr schema init",
-        )
+        raise unmanaged_tables(database.description)
     raise stale_schema(database.description, None, schema=database.settings.db_schema)
 
 
