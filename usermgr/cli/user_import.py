@@ -195,6 +195,10 @@ def import_(
         run.output.transfer(opened.size) as bar,
     ):
         source = ImportSource(opened, rules, format, delimiter, encoding)
+        if safe and source.format_name not in ("csv", "tsv"):
+            raise InvalidInput(
+                f"--safe is for csv and tsv, not for {source.format_name}", hint="leave --safe out"
+            )
         partly = _Run(ctx, run, source, options, files, dry_run=dry_run, bar=bar).go()
     if partly is not None:  # Not before the files are where they belong.
         raise partly

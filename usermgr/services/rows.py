@@ -249,7 +249,8 @@ class _Checker:
         if values is None:
             return [None] * len(self._lines)
         if set(map(type, values)) == {str}:
-            known = {text: _split_claims(text) for text in set(values)}
+            undo = unescape_formula if self._rules.unescape else str
+            known = {text: _split_claims(undo(text)) for text in set(values)}
             return [known[text] for text in values]
         return [self._parsed(p, "claims", value, _parse_claims) for p, value in enumerate(values)]
 

@@ -1,0 +1,139 @@
+"""user export: what an import of it gives back, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import Command, run_inside
+from tests.support.databases import PostgresDatabases
+
+HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2E$" + "A" * 43
+NAMES = (
+    'Quote " and, comma; semi\\colon',
+    "=1+1",
+    "'apostrophe",
+    "@handle",
+    "+551199",
+    "-dash",
+    "Zoë 🎉 עברית",
+    "\\N",
+    "\\.",
+    "#hash",
+    "e\u0301 becomes NFC",
+    "back\\slash\\",
+)
+FIELDS = "name,email,role,claims,active,created_at"
+
+
+@pytest.fixture
+def people(cli: Command) -> None:
+    users = [
+        {
+            "name": name,
+            "email": f"p{number}@example.com",
+            "role": "=admin" if number % 2 else "member",
+            "claims": ["a;b", "c\\d", "=x"][: number % 4],
+            "active": number % 3 > 0,
+            "created_at": f"2026-01-{number + 1:02}T00:00:00.{number:06}Z",
+            "password_hash": HASH if number % 2 else "!",
+        }
+        for number, name in enumerate(NAMES)
+    ]
+    done = cli(
+        *("user", "import", "-", "--create-roles", "--create-claims", "-q"),
+        stdin=json.dumps(users),
+    )
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+@pytest.fixture
+def other_url(
+    backend: str, tmp_path: Path, sqlite_template: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """Another database of the same kind, with the current schema and nothing in it."""
+    if backend == "sqlite":
+        path = tmp_path / "other.db"
+        shutil.copyfile(sqlite_template, path)
+        yield f"sqlite:///{path}"
+        return
+    databases: PostgresDatabases = request.getfixturevalue("postgresql_databases")
+    name = databases.clone()
+    yield databases.server.database(name)
+    databases.drop(name)
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl", "x.json", "safe.csv", "safe.tsv"])
+def test_an_import_of_an_export_gives_the_same_users(
+    cli: Command, other_url: str, name: str
+) -> None:
+    safe = ["--safe"] if name.startswith("safe") else []
+    assert cli("user", "export", name, "--with-password-hashes", *safe).exit_code == 0
+    environment = {"USERMGR_DATABASE_URL": other_url}
+    words = ("user", "import", name, "--create-roles", "--create-claims", *safe)
+    done = run_inside(words, "", environment)
+    assert (done.exit_code, done.stderr) == (0, "")
+    exports = [
+        cli("user", "export", "--with-password-hashes", "--format", "jsonl"),
+        run_inside(
+            ("user", "export", "--with-password-hashes", "--format", "jsonl"), "", environment
+        ),
+    ]
+    assert exports[0].stdout == exports[1].stdout
+    assert exports[0].stdout.count("\n") == len(NAMES)
+    # And where they are already, nothing differs.
+    again = cli("user", "import", name, "--on-conflict", "update", "-o", "json", *safe)
+    assert again.json["unchanged"] == len(NAMES)
+
+
+@pytest.mark.usefixtures("people")
+def test_fields_and_filters(cli: Command) -> None:
+    done = cli("user", "export", "--role", "=admin", "--active", "--fields", "email,id,claims")
+    assert done.exit_code == 0
+    rows = list(csv.reader(io.StringIO(done.stdout)))
+    listed = cli("user", "list", "--role", "=admin", "--active", "-o", "json").json
+    assert rows[0] == ["email", "id", "claims"]
+    assert [row[:2] for row in rows[1:]] == [[u["email"], str(u["id"])] for u in listed]
+    assert done.stderr == f"note: exported {len(listed)} users\n"
+
+
+@pytest.mark.usefixtures("people")
+def test_hashes_are_for_those_who_ask_and_their_file_for_its_owner(cli: Command) -> None:
+    assert HASH not in cli("user", "export").stdout
+    refused = cli("user", "export", "--fields", "email,password_hash")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert cli("user", "export", "x.csv", "--with-password-hashes").exit_code == 0
+    assert HASH in Path("x.csv").read_text()
+    assert stat.S_IMODE(Path("x.csv").stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("people")
+def test_safe_cells_are_no_formulas(cli: Command) -> None:
+    rows = list(csv.reader(io.StringIO(cli("user", "export", "--safe").stdout)))
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    refused = cli("user", "export", "--safe", "--format", "json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+
+
+@pytest.mark.usefixtures("people")
+def test_a_file_appears_only_when_it_is_complete(cli: Command) -> None:
+    Path("x.csv").write_text("old")
+    assert cli("user", "export", "x.csv", "--role", "nobody").exit_code == 3
+    assert Path("x.csv").read_text() == "old"
+    assert cli("user", "export", "no/x.csv").exit_code == 2
+    assert sorted(path.name for path in Path().glob("*.csv")) == ["x.csv"]
+    assert not list(Path().glob(".x.csv*"))
+
+
+def test_nobody_is_an_empty_file(cli: Command) -> None:
+    assert cli("user", "export").stdout == FIELDS + "\n"
+    assert cli("user", "export", "--format", "json").json == []
+    assert cli("user", "export", "--format", "jsonl").stdout == ""
