@@ -59,7 +59,8 @@ SETTINGS: Final = (
         ("USERMGR_DATABASE_URL", "DATABASE_URL"),
         DEFAULT_DATABASE_URL,
         "the database: postgresql://user@host:port/name, or sqlite:///path/to/file.db; "
-        "without a URL, libpq's own variables (PGHOST, PGDATABASE, PGSERVICE) choose PostgreSQL",
+        "without a URL, libpq's own variables (PGHOST, PGPORT, PGDATABASE, PGUSER, PGSERVICE) "
+        "choose PostgreSQL",
         "--database-url",
     ),
     Setting(
@@ -207,7 +208,7 @@ def _find(
             return dotenv[variable], f"{dotenv_name} {variable}"
     if setting.name == "database_url":
         # Whoever sets up libpq means PostgreSQL; a SQLite file would be a surprise.
-        for variable in ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGDATABASE"):
+        for variable in ("PGSERVICE", "PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"):
             for values, source in ((environ, "environment"), (dotenv, dotenv_name)):
                 if values.get(variable):
                     return "postgresql://", f"{source} {variable}"

@@ -44,7 +44,7 @@ def check_password(password: str, *, min_length: int) -> str:
     if len(password) < min_length:
         raise InvalidInput(
             f"the password has {len(password)} characters, {min_length} are required",
-            hint="use a longer passphrase, or leave the password options out to have one generated",
+            hint="use a longer passphrase",
         )
     if len(password) > MAX_LENGTH:
         raise InvalidInput(

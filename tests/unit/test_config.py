@@ -188,7 +188,7 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
     assert loaded.database_url == "sqlite:///usermgr.db"
 
 
-@pytest.mark.parametrize("variable", ["PGHOST", "PGDATABASE", "PGSERVICE"])
+@pytest.mark.parametrize("variable", ["PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"])
 def test_libpq_variables_choose_postgresql_where_no_url_is_given(
     tmp_path: Path, variable: str
 ) -> None:

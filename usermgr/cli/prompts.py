@@ -79,7 +79,8 @@ def read_password_file(path: Path) -> str:
             return _one_line(file.read(MAX_PASSWORD_BYTES), f'"{path}"')
     except OSError as error:
         raise InvalidInput(
-            f'the password file "{path}" cannot be read: {error.strerror}'
+            f'the password file "{path}" cannot be read: {error.strerror}',
+            hint="check its name, and that it is a file you may read",
         ) from error
 
 
