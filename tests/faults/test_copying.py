@@ -12,11 +12,11 @@ from collections.abc import Iterator
 
 import pytest
 from psycopg2 import extensions
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from tests.support.databases import open_database
-from usermgr.db.copying import copy_in
+from usermgr.db.copying import BYTES_OUT, copy_in, copy_out
 
 COPY = "COPY things FROM STDIN"
 PIECE = b"x\n" * 4_000
@@ -115,6 +115,79 @@ def test_an_interrupt_while_the_server_takes_nothing(connection: Connection) -> 
 
     with pytest.raises(KeyboardInterrupt):
         copy_in(connection, COPY, _pieces(b"sleep\n"))
+
+    timer.join()
+    assert time.monotonic() - began < 10
+    assert connection.invalidated
+
+
+NUMBERS = func.generate_series(1, 1_000_000).column_valued("number")
+NAP = select(func.pg_sleep(60))
+
+
+def test_rows_come_out_by_the_list(connection: Connection) -> None:
+    installed = extensions.get_wait_callback()
+    rows = select(NUMBERS, func.replace("a,%b", "b", 'c"')).where(NUMBERS < 100_000)
+
+    with copy_out(connection, rows) as lists:
+        lines = [line for some in lists for line in some]
+
+    assert lines == [b'%d,"a,%%c"""\n' % number for number in range(1, 100_000)]
+    assert extensions.get_wait_callback() is installed
+    assert connection.execute(text("SELECT 1")).scalar_one() == 1
+
+
+def test_whoever_takes_rows_slowly_holds_few_of_them(connection: Connection) -> None:
+    with copy_out(connection, select(NUMBERS)) as lists:
+        first = next(lists)
+        time.sleep(0.5)
+
+        assert sum(map(len, first)) < BYTES_OUT + 10
+        assert threading.active_count() == 2
+        assert next(lists)[0] == b"%d\n" % (len(first) + 1)
+
+    assert connection.invalidated
+    assert threading.active_count() == 1
+
+
+def test_an_error_in_the_middle_of_the_rows(connection: Connection) -> None:
+    taken: list[bytes] = []
+
+    with (
+        copy_out(connection, select(1 / (NUMBERS - 500_000))) as lists,
+        pytest.raises(DataError, match="division by zero"),
+    ):
+        taken.extend(line for some in lists for line in some)
+
+    assert 0 < len(taken) < 500_000
+    assert connection.invalidated
+
+
+def test_a_server_that_sends_nothing(connection: Connection) -> None:
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.patience = 0.5
+    began = time.monotonic()
+
+    with (
+        pytest.raises(OperationalError, match="the server did not answer in time"),
+        copy_out(connection, NAP) as lists,
+    ):
+        next(lists)
+
+    assert time.monotonic() - began < 10
+    assert connection.invalidated
+
+
+def test_an_interrupt_while_the_server_sends_nothing(connection: Connection) -> None:
+    main_thread = threading.main_thread().ident
+    assert main_thread is not None
+    timer = threading.Timer(0.5, signal.pthread_kill, [main_thread, signal.SIGINT])
+    timer.start()
+    began = time.monotonic()
+
+    with pytest.raises(KeyboardInterrupt), copy_out(connection, NAP) as lists:
+        next(lists)
 
     timer.join()
     assert time.monotonic() - began < 10

@@ -1,10 +1,13 @@
-"""COPY into PostgreSQL, from an iterator, in constant memory, interruptible and with a deadline.
+"""COPY into and out of PostgreSQL: in constant memory, interruptible and with a deadline.
 
-Connections that were opened under the wait callback do not block: what the server does not take at
-once libpq would gather in memory, all of it, and then wait inside C. So every piece is held back
+In: connections that were opened under the wait callback do not block: what the server does not take
+at once libpq would gather in memory, all of it, and then wait inside C. So every piece is held back
 here until the server takes more. Two things of psycopg2 are mended: the error of a reader comes
 out as it is, and a server that takes nothing more is not waited for. Only the answer to the end of
 the input is waited for inside C.
+
+Out: libpq waits for the server inside C, so a thread of its own does that, and whoever takes the
+rows can be interrupted.
 """
 
 from __future__ import annotations
@@ -12,14 +15,18 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 import psycopg2
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select, text
 from sqlalchemy.exc import DBAPIError
 
 from usermgr.db import waiting
+from usermgr.db.ahead import Ahead
+
+BYTES_OUT: Final = 256 * 1024
+_OUT: Final = "COPY TO STDOUT"
 
 
 def copy_in(connection: Connection, statement: str, pieces: Iterable[bytes]) -> int:
@@ -27,9 +34,7 @@ def copy_in(connection: Connection, statement: str, pieces: Iterable[bytes]) -> 
 
     Raises what the iterator raises, and SQLAlchemy's error of a statement where the server refuses.
     """
-    if not connection.in_transaction():
-        connection.begin()
-    driver: Any = connection.connection.driver_connection
+    driver = _driver(connection)
     source = _Source(driver, pieces)
     try:
         with driver.cursor() as cursor, waiting.blocking():
@@ -42,6 +47,86 @@ def copy_in(connection: Connection, statement: str, pieces: Iterable[bytes]) -> 
     if isinstance(raised, psycopg2.Error):
         raise _as_statement_error(connection, statement, raised)
     raise raised
+
+
+@contextlib.contextmanager
+def copy_out(connection: Connection, rows: Select[Any]) -> Iterator[Iterator[list[bytes]]]:
+    """Run ``COPY (rows) TO STDOUT`` as csv; gives lists of its lines, in UTF-8.
+
+    For the rest of the transaction a statement may take as long as it wants; the server may take as
+    long as the connection's patience for every list. Raises SQLAlchemy's error of a statement where
+    the server refuses or falls silent. Left before the last row, the connection is closed.
+    """
+    driver = _driver(connection)
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+
+    def make(put: Callable[[list[bytes]], None]) -> None:
+        sink = _Sink(put)
+        with driver.cursor() as cursor:
+            statement = cursor.mogrify(*_statement_and_values(connection, rows)).decode()
+            cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT csv)", sink)
+        sink.flush()
+
+    with waiting.blocking():
+        worker = Ahead(make)
+        try:
+            yield _told(connection, worker.items(patience=driver.patience))
+        finally:
+            if not worker.exhausted:
+                waiting.cancel(driver)
+                _shut_down(driver)
+            worker.stop()
+            if not worker.exhausted:
+                connection.invalidate()
+
+
+def _statement_and_values(connection: Connection, rows: Select[Any]) -> tuple[str, Any]:
+    """The statement in the driver's style, and its values as the driver takes them."""
+    compiled = rows.compile(connection, compile_kwargs={"render_postcompile": True})
+    values = compiled.construct_params()
+    for bind, name in compiled.bind_names.items():
+        convert = bind.type.dialect_impl(connection.dialect).bind_processor(connection.dialect)
+        if convert is not None:
+            values[name] = convert(values[name])
+    return str(compiled), values
+
+
+def _told(connection: Connection, items: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    """The items; errors of the driver come out as SQLAlchemy's."""
+    try:
+        yield from items
+    except TimeoutError:
+        raise _as_statement_error(connection, _OUT, waiting.no_answer()) from None
+    except psycopg2.Error as error:
+        raise _as_statement_error(connection, _OUT, error) from error
+
+
+class _Sink:
+    """The file that psycopg2 writes, a row at a time: passes them on by the list."""
+
+    def __init__(self, put: Callable[[list[bytes]], None]) -> None:
+        self._put = put
+        self._rows: list[bytes] = []
+        self._size = 0
+
+    def write(self, row: bytes) -> None:
+        """Take a row."""
+        self._rows.append(row)
+        self._size += len(row)
+        if self._size >= BYTES_OUT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Pass on what is left."""
+        if self._rows:
+            self._put(self._rows)
+            self._rows, self._size = [], 0
+
+
+def _driver(connection: Connection) -> Any:
+    if not connection.in_transaction():
+        connection.begin()
+    return connection.connection.driver_connection
 
 
 class _Source:
@@ -68,12 +153,15 @@ class _Source:
         except BaseException:
             # Having failed to read, psycopg2 waits for the server's answer: let it end at once.
             self.hung_up = True
-            _shut_down(self._driver.fileno())
+            _shut_down(self._driver)
             raise
 
 
-def _shut_down(descriptor: int) -> None:
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as same:
+def _shut_down(driver: Any) -> None:
+    with (
+        contextlib.suppress(OSError, psycopg2.Error),
+        socket.socket(fileno=os.dup(driver.fileno())) as same,
+    ):
         same.shutdown(socket.SHUT_RDWR)
 
 

@@ -135,3 +135,17 @@ def _joined(element: joined, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(joined, "sqlite")
 def _joined_sqlite(element: joined, compiler: SQLCompiler, **kw: Any) -> str:
     return f"group_concat({compiler.process(element.clauses, **kw)}, char(31))"
+
+
+class escaped_list(GenericFunction[str]):  # noqa: N801 - as above
+    """On PostgreSQL: the aggregated texts as ``formats.writers.cell`` writes a sorted list."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(escaped_list)
+def _escaped_list(element: escaped_list, compiler: SQLCompiler, **kw: Any) -> str:
+    value = compiler.process(element.clauses, **kw)
+    escaped = f"replace(replace({value}, chr(92), repeat(chr(92), 2)), ';', chr(92) || ';')"
+    return f"""string_agg({escaped}, ';' ORDER BY {value} COLLATE "C")"""

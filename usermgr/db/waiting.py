@@ -4,7 +4,7 @@ libpq alone waits inside C, where Ctrl-C has no effect, and for ever when a serv
 silent while the network still acknowledges packets; the server's own timeouts do not help then.
 With this callback installed psycopg2 polls its socket here instead, and closes the connection when
 an exception leaves the callback. psycopg2 refuses COPY while a callback is installed: ``blocking``
-takes it out for that long, and ``copying.copy_in`` waits where it can instead.
+takes it out for that long, and ``copying`` waits where it can instead.
 """
 
 from __future__ import annotations
@@ -63,13 +63,18 @@ def wait_until_writable(connection: Any) -> None:
     _wait_for_socket(connection, extensions.POLL_WRITE, _deadline(connection))
 
 
+def no_answer() -> psycopg2.OperationalError:
+    """The error of a server whose answer takes longer than its connection is patient."""
+    return psycopg2.OperationalError("the server did not answer in time")
+
+
 def _wait(connection: Any) -> None:
     deadline = _deadline(connection)
     try:
         while (state := connection.poll()) != extensions.POLL_OK:
             _wait_for_socket(connection, state, deadline)
     except KeyboardInterrupt:
-        _cancel(connection)
+        cancel(connection)
         raise
 
 
@@ -78,7 +83,7 @@ def _deadline(connection: Any) -> float | None:
     return None if patience is None else time.monotonic() + patience
 
 
-def _cancel(connection: Any) -> None:
+def cancel(connection: Any) -> None:
     """Ask the server to stop what it does. libpq asks without a deadline, so a thread does it."""
 
     def ask() -> None:
@@ -98,4 +103,4 @@ def _wait_for_socket(connection: Any, state: int, deadline: float | None) -> Non
         selector.register(connection.fileno(), event)
         if selector.select(timeout):
             return
-    raise psycopg2.OperationalError("the server did not answer in time")
+    raise no_answer()

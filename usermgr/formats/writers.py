@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 Row = Mapping[str, Any]
 
@@ -65,16 +65,21 @@ def split_list(text: str) -> list[str]:
 
 def write_csv(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
     """RFC 4180 with a header, but lines end with LF, as everywhere else on a Unix pipe."""
-    writer = csv.writer(_LineFeeds(out), lineterminator="\r\n")
+    writer = csv_writer(out)
     writer.writerow(fields)
     writer.writerows([cell(row[field]) for field in fields] for row in rows)
+
+
+def csv_writer(out: IO[str]) -> Any:
+    """A writer of the csv module whose rows end with LF, and that quotes whatever ends a line."""
+    return csv.writer(_LineFeeds(out), lineterminator="\r\n")
 
 
 class _LineFeeds:
     """Ends the rows of a csv writer with LF. The writer itself has to be told CRLF, because it
     quotes a lone CR inside a cell only then."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: IO[str]) -> None:
         self._out = out
 
     def write(self, row: str) -> None:

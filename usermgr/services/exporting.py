@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import IO, Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, case, func, select
 
+from usermgr.db.ahead import prefetched
+from usermgr.db.copying import copy_out
 from usermgr.db.models import claims, roles, user_claims, users
-from usermgr.db.sql import instant_text, joined
-from usermgr.formats.writers import cell, escape_tsv
+from usermgr.db.sql import escaped_list, instant_text, joined
+from usermgr.formats.writers import cell, csv_writer, escape_tsv
 from usermgr.passwords import UNUSABLE
 from usermgr.records import UserFilter
 from usermgr.services.lookup import user_conditions
-from usermgr.services.prefetching import prefetched
 from usermgr.services.rows import FORMULA_STARTS
 
 BATCH: Final = 5_000
@@ -23,19 +23,18 @@ BATCH: Final = 5_000
 DEFAULT_FIELDS: Final = ("name", "email", "role", "claims", "active", "created_at")
 PASSWORD_HASH: Final = "password_hash"  # noqa: S105 - the name of a column
 
-_HELD = (
-    select(joined(claims.c.description))
-    .join(user_claims, user_claims.c.claim_id == claims.c.id)
-    .where(user_claims.c.user_id == users.c.id)
-    .scalar_subquery()
-)
-_COLUMNS: Final = {
+
+def _true_or_false(condition: ColumnElement[Any]) -> ColumnElement[str]:
+    return case((condition, "true"), else_="false")
+
+
+_COLUMNS: Final[dict[str, ColumnElement[Any]]] = {
     "id": users.c.id,
     "name": users.c.name,
     "email": users.c.email,
     "role_id": users.c.role_id,
     "role": roles.c.description,
-    "claims": _HELD,
+    "claims": joined(claims.c.description),
     "active": users.c.active,
     "has_password": func.substr(users.c.password, 1, 1) != UNUSABLE,
     "version": users.c.version,
@@ -43,10 +42,20 @@ _COLUMNS: Final = {
     "updated_at": instant_text(users.c.updated_at),
     PASSWORD_HASH: users.c.password,
 }
+_AS_CELLS: Final = _COLUMNS | {
+    "claims": escaped_list(claims.c.description),
+    "active": _true_or_false(_COLUMNS["active"]),
+    "has_password": _true_or_false(_COLUMNS["has_password"]),
+}
+"""On PostgreSQL: columns that COPY writes as ``formats.writers.cell`` does."""
+
 FIELDS: Final = tuple(_COLUMNS)
 """What can be exported. Instants are RFC 3339 text, claims a list."""
 
-Columns = list[Sequence[Any]]
+Writer = Generator[None, list[Sequence[Any]], None]
+"""Takes columns of as many rows as they are sent; closed behind the last."""
+
+_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def export_users(
@@ -64,35 +73,69 @@ def export_users(
     ``safe`` puts an apostrophe before cells that a spreadsheet would take for a formula, in csv and
     tsv. ``progress`` is told the number of users that are written so far.
     """
-    statement = (
-        select(*(_COLUMNS[name].label(name) for name in fields))
-        .select_from(users)
-        .join(roles, roles.c.id == users.c.role_id)
-        .where(*user_conditions(connection, wanted))
-        .order_by(users.c.id)
-    )
-    rows = connection.execute(statement, execution_options={"yield_per": BATCH})
+    conditions = user_conditions(connection, wanted)
+    if connection.dialect.name == "postgresql" and format_name == "csv" and not safe:
+        # The server writes csv itself, in half the time.
+        out.write(",".join(fields) + "\n")
+        with copy_out(connection, _selected(_AS_CELLS, fields, conditions)) as batches:
+            return _counted(batches, lambda lines: out.write(b"".join(lines).decode()), progress)
     write = (_write_table if format_name in ("csv", "tsv") else _write_objects)(
         out, format_name, fields, safe
     )
     next(write)
-    written = 0
-    with prefetched(rows.partitions()) as partitions:
-        for partition in partitions:
-            write.send(list(zip(*partition, strict=True)))
-            written += len(partition)
-            progress(written)
+    statement = _selected(_COLUMNS, fields, conditions)
+    rows = connection.execute(statement, execution_options={"yield_per": BATCH})
+    with prefetched(rows.partitions()) as batches:
+        written = _counted(
+            batches, lambda batch: write.send(list(zip(*batch, strict=True))), progress
+        )
     write.close()
     return written
 
 
-Writer = Iterator[None]
+def _selected(
+    columns: dict[str, ColumnElement[Any]],
+    fields: Sequence[str],
+    conditions: Sequence[ColumnElement[bool]],
+) -> Select[Any]:
+    granted = select(columns["claims"].label("held")).join_from(user_claims, claims)
+    source: FromClause = users.join(roles)
+    if conditions:
+        held: ColumnElement[Any] = granted.where(
+            user_claims.c.user_id == users.c.id
+        ).scalar_subquery()
+    else:
+        # Everybody's claims: the databases group them twice as fast as they look them up.
+        grouped = granted.add_columns(user_claims.c.user_id).group_by(user_claims.c.user_id)
+        by_user = grouped.subquery()
+        held = by_user.c.held
+        if "claims" in fields:
+            source = source.outerjoin(by_user, by_user.c.user_id == users.c.id)
+    chosen = columns | {"claims": held}
+    return (
+        select(*(chosen[name].label(name) for name in fields))
+        .select_from(source)
+        .where(*conditions)
+        .order_by(users.c.id)
+    )
 
 
-def _write_table(out: IO[str], format_name: str, fields: Sequence[str], safe: bool) -> Any:
-    writer = csv.writer(out, lineterminator="\n")
+def _counted(
+    batches: Iterable[Sequence[Any]],
+    write: Callable[[Any], Any],
+    progress: Callable[[int], None],
+) -> int:
+    written = 0
+    for batch in batches:
+        write(batch)
+        written += len(batch)
+        progress(written)
+    return written
+
+
+def _write_table(out: IO[str], format_name: str, fields: Sequence[str], safe: bool) -> Writer:
     if format_name == "csv":
-        write = writer.writerows
+        write = csv_writer(out).writerows
     else:
 
         def write(rows: Any) -> Any:
@@ -122,29 +165,29 @@ def _guarded(column: Sequence[str]) -> Sequence[str]:
     return [f"'{text}" if text.startswith(FORMULA_STARTS) else text for text in column]
 
 
-def _write_objects(out: IO[str], format_name: str, fields: Sequence[str], _safe: bool) -> Any:
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+def _write_objects(out: IO[str], format_name: str, fields: Sequence[str], _safe: bool) -> Writer:
     array = format_name == "json"
-    separator, end = ("[\n", "") if array else ("", "\n")
+    start, between, end = ("[\n", ",\n", "") if array else ("", "\n", "\n")
+    object_of = "{" + ", ".join(f"{_json(name)}: %s" for name in fields) + "}"
     try:
         while True:
             columns = yield
-            typed = [_typed(name, column) for name, column in zip(fields, columns, strict=True)]
-            for row in zip(*typed, strict=True):
-                out.write(separator + encode(dict(zip(fields, row, strict=True))) + end)
-                separator = ",\n" if array else ""
+            texts = [_encoded(name, column) for name, column in zip(fields, columns, strict=True)]
+            objects = between.join(map(object_of.__mod__, zip(*texts, strict=True)))
+            out.write(start + objects + end)
+            start = between if array else ""
     finally:
         if array:
-            out.write("[]\n" if separator == "[\n" else "\n]\n")
+            out.write("[]\n" if start == "[\n" else "\n]\n")
 
 
-def _typed(name: str, column: Sequence[Any]) -> Sequence[Any]:
+def _encoded(name: str, column: Sequence[Any]) -> Sequence[str]:
     if name == "claims":
-        known = {held: _split(held) for held in set(column)}
+        known = {held: _json(_split(held)) for held in set(column)}
         return [known[held] for held in column]
     if name in ("active", "has_password"):
-        return list(map(bool, column))
-    return column
+        return ["true" if value else "false" for value in column]
+    return list(map(_json, column))
 
 
 def _split(held: str | None) -> list[str]:

@@ -1,0 +1,92 @@
+"""Working ahead: items are made in a thread of its own while the ones before are used."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class NotWanted(Exception):
+    """Raised in the thread that makes items when nobody takes them any more."""
+
+
+class _End(Exception):
+    """Stands behind the last item."""
+
+
+class Ahead(Generic[T]):
+    """The items that ``make`` gives to the function it is called with, in a thread of its own.
+
+    An error of ``make`` comes out behind the items before it.
+    """
+
+    def __init__(self, make: Callable[[Callable[[T], None]], None], *, ahead: int = 2) -> None:
+        self._make = make
+        self._ready: queue.Queue[tuple[T, None] | tuple[None, BaseException]] = queue.Queue(ahead)
+        self._stopped = threading.Event()
+        self.exhausted = False
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def items(self, *, patience: float | None = None) -> Iterator[T]:
+        """The items in their order. Raises TimeoutError when one takes longer than ``patience``."""
+        while True:
+            try:
+                item, error = self._ready.get(timeout=patience)
+            except queue.Empty:
+                raise TimeoutError from None
+            if error is None:
+                yield item  # type: ignore[misc]
+            elif isinstance(error, _End):
+                self.exhausted = True
+                return
+            else:
+                raise error
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the thread with the item it is making, and wait for that."""
+        self._stopped.set()
+        self._thread.join(timeout)
+
+    def _work(self) -> None:
+        try:
+            self._make(self._put)
+            self._put_any((None, _End()))
+        except NotWanted:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again where the item is asked for
+            with contextlib.suppress(NotWanted):
+                self._put_any((None, error))
+
+    def _put(self, item: T) -> None:
+        self._put_any((item, None))
+
+    def _put_any(self, what: tuple[T, None] | tuple[None, BaseException]) -> None:
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                self._ready.put(what, timeout=0.1)
+                return
+        raise NotWanted
+
+
+@contextlib.contextmanager
+def prefetched(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """The items, of which a few are made in advance. Errors come out where they belong.
+
+    When the block ends, the thread ends with the item it is making.
+    """
+
+    def make(put: Callable[[T], None]) -> None:
+        for item in items:
+            put(item)
+
+    worker = Ahead(make)
+    try:
+        yield worker.items()
+    finally:
+        worker.stop()
