@@ -95,6 +95,62 @@ def test_an_import_of_an_export_gives_the_same_users(
 
 
 @pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
+@pytest.mark.parametrize("skip", [[], ["--on-error", "skip", "--on-conflict", "skip"]])
+def test_ids_can_be_kept(cli: Command, other_url: str, name: str, skip: list[str]) -> None:
+    cli("user", "delete", "p2@example.com", "--yes")
+    assert cli("user", "export", name, "--with-ids").exit_code == 0
+    environment = {"USERMGR_DATABASE_URL": other_url}
+    words = ("user", "import", name, "--create-roles", "--create-claims", *skip)
+    refused = run_inside(words, "", environment)
+    assert refused.exit_code == 2
+    assert "--with-ids" in refused.stderr
+
+    done = run_inside((*words, "--with-ids"), "", environment)
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    listing = ("user", "export", "--with-ids", "--format", "jsonl")
+    kept = run_inside(listing, "", environment).stdout
+    assert kept == cli(*listing).stdout
+    # New users go on behind them, and nobody else's ids are taken over.
+    create = ("user", "create", "--name", "N", "--email", "n@example.com", "--role", "member")
+    new = run_inside((*create, "--no-password", "-o", "json"), "", environment).json
+    assert new["id"] == max(json.loads(line)["id"] for line in kept.splitlines()) + 1
+    again = run_inside((*words, "--with-ids"), "", environment)
+    assert again.exit_code == 4
+    assert "without users" in again.stderr
+    assert run_inside(listing, "", environment).stdout.startswith(kept)
+
+
+@pytest.mark.parametrize(
+    ("ids", "reason"),
+    [
+        (("1", "1"), 'line 3: the id "1" stands on line 2 already'),
+        (("1", ""), "line 3: the id is missing"),
+        (("0", "2"), 'line 2: the id is "0"'),
+        (("-1", "2"), 'line 2: the id is "-1"'),
+        (("9223372036854775808", "2"), 'line 2: the id is "9223372036854775808"'),
+        (("\u0661", "2"), 'line 2: the id is "\u0661"'),
+        (("1", "1.0"), 'line 3: the id is "1.0"'),
+    ],
+)
+def test_ids_that_cannot_be_kept(cli: Command, ids: tuple[str, str], reason: str) -> None:
+    cli("role", "create", "member")
+    rows = [f"{found},N,n{line}@example.com,member\n" for line, found in enumerate(ids)]
+    text = "id,name,email,role\n" + "".join(rows)
+
+    refused = cli("user", "import", "-", "--with-ids", stdin=text)
+
+    assert refused.exit_code == 2
+    assert reason in refused.stderr
+    assert cli("user", "list", "-o", "json").json == []
+    partly = cli("user", "import", "-", "--with-ids", "--on-error", "skip", stdin=text)
+    assert partly.exit_code == 6
+    kept = [user["id"] for user in cli("user", "list", "-o", "json").json]
+    assert kept == [1] if ids[0] == "1" else [2]
+
+
+@pytest.mark.usefixtures("people")
 def test_fields_and_filters(cli: Command) -> None:
     done = cli("user", "export", "--role", "=admin", "--active", "--fields", "email,id,claims")
     assert done.exit_code == 0

@@ -116,6 +116,16 @@ def test_one_bad_row_and_nothing_is_stored(cli: Command) -> None:
 
 
 @pytest.mark.usefixtures("company")
+def test_rejects_have_the_delimiter_of_the_input(cli: Command) -> None:
+    cli("role", "create", "member")
+    text = "# people\nname;email;role\nAna;no e-mail;member\n"
+
+    assert run_import(cli, write("x.csv", text), "--rejects", "r.csv").exit_code == 2
+
+    assert Path("r.csv").read_text().splitlines()[0] == "line;reason;name;email;role"
+
+
+@pytest.mark.usefixtures("company")
 def test_rejects_can_be_corrected_and_fed_again(cli: Command, database_url: str) -> None:
     text = HEADER + ROWS[0] + 'Eva "E" Lima,eva@,member,,,\n'
     done = run_import(cli, write("x.csv", text), "--on-error", "skip", "--rejects", "r.csv")

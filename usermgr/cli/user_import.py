@@ -136,6 +136,9 @@ def import_(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything, report, and undo it.")
     ] = False,
+    with_ids: Annotated[
+        bool, typer.Option("--with-ids", help="Keep the ids of the file; no user may exist yet.")
+    ] = False,
     safe: Annotated[
         bool, typer.Option("--safe", help="Take back what export --safe did to formulas.")
     ] = False,
@@ -167,15 +170,17 @@ def import_(
         create_roles=create_roles,
         create_claims=create_claims,
         set_passwords=_chosen("--passwords", passwords, PASSWORDS) == "set",
+        with_ids=with_ids,
         exclusive=exclusive,
     )
     rules = RowRules(
         password_min_length=run.settings.password_min_length,
-        mapping=_mapping(map_ or []),
+        mapping=_mapping(map_ or [], with_ids=with_ids),
         ignored=frozenset(ignore_column or ()),
         default_role=default_role,
         may_lack=conflict == "update",
         unescape=safe,
+        with_ids=with_ids,
     )
     if format is not None:
         _chosen("--format", format, FORMATS)
@@ -457,16 +462,17 @@ def _chosen(option: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
-def _mapping(pairs: Sequence[str]) -> dict[str, str]:
+def _mapping(pairs: Sequence[str], *, with_ids: bool) -> dict[str, str]:
     from usermgr.services.rows import FIELDS
 
+    fields = ("id", *FIELDS) if with_ids else FIELDS
     mapping: dict[str, str] = {}
     for pair in pairs:
         name, separator, column = pair.partition("=")
-        if not separator or name not in FIELDS or not column:
+        if not separator or name not in fields or not column:
             raise InvalidInput(
                 f'--map "{visible(pair)}" is not FIELD=COLUMN',
-                hint="the fields are " + ", ".join(FIELDS),
+                hint="the fields are " + ", ".join(fields),
             )
         mapping[name] = column
     return mapping

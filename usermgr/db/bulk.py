@@ -53,6 +53,19 @@ def reserve_ids(connection: Connection, table: str, number: int) -> Sequence[int
     return listed or range(first, last + 1)
 
 
+def pass_over_ids(connection: Connection, table: str) -> None:
+    """Make new rows of the table begin behind the ids that it holds. SQLite does that by itself."""
+    if connection.dialect.name == "sqlite":
+        return
+    statement = text(f"""
+        WITH sequence AS (SELECT CAST(pg_get_serial_sequence(:table, 'id') AS regclass) AS name)
+        SELECT setval(sequence.name, max(stored.id)) FROM sequence, {table} stored
+        GROUP BY sequence.name
+        HAVING max(stored.id) > coalesce(pg_sequence_last_value(sequence.name), 0)
+    """)
+    connection.execute(statement, {"table": table})
+
+
 def _reserve_sqlite(connection: Connection, table: str, number: int) -> Sequence[int]:
     # Inside BEGIN IMMEDIATE nobody else takes one; the counter is moved so that this call does not
     # give the same ones out again.

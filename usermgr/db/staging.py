@@ -37,6 +37,7 @@ rows = Table(
     "usermgr_rows",
     _metadata,
     Column("line", BigInteger, nullable=False),
+    Column("id", BigInteger),
     Column("email", BinaryText, nullable=False),
     Column("name", String),
     Column("role_id", Integer),
@@ -84,6 +85,7 @@ _DIALECT: Final = {
         "lock": " FOR UPDATE OF u",
         "analyze": "ANALYZE {}",
         "on_commit": "ON COMMIT DROP",
+        "overriding": "OVERRIDING SYSTEM VALUE",
     },
     "sqlite": {
         "image": """
@@ -99,6 +101,7 @@ _DIALECT: Final = {
         "lock": "",
         "analyze": "",
         "on_commit": "",
+        "overriding": "",
     },
 }
 
@@ -110,24 +113,30 @@ def create(connection: Connection) -> None:
 
 
 def merge(
-    op: Operation, *, on_conflict: str, set_passwords: bool, stop_at_problems: bool
+    op: Operation,
+    *,
+    on_conflict: str,
+    set_passwords: bool,
+    stop_at_problems: bool,
+    with_ids: bool = False,
 ) -> dict[str, int]:
     """Store the staged rows: create what is new, and do with the rest what ``on_conflict`` says.
 
     ``fail`` notes rows whose e-mail is taken as problems, ``skip`` passes over them, ``update``
     changes what differs, passwords only with ``set_passwords``. With ``stop_at_problems`` nothing
-    is stored when a row has a problem.
+    is stored when a row has a problem. ``with_ids`` gives new users the ids that the rows have.
     Returns the numbers of created, updated, unchanged, skipped and rejected rows, and of
     grants_added and grants_removed; only of the rejected ones when nothing was stored.
     """
     for _ in range(ATTEMPTS):
         try:
             with op.connection.begin_nested():
-                _match(op.connection, on_conflict)
+                _match(op.connection, on_conflict, with_ids)
                 rejected = _drop_problems(op.connection)
                 if rejected and stop_at_problems:
                     return {"rejected": rejected}
-                return {**_store(op, on_conflict, set_passwords), "rejected": rejected}
+                counts = _store(op, on_conflict, set_passwords, with_ids)
+                return {**counts, "rejected": rejected}
         except IntegrityError as error:
             if not violates(error, EMAIL_UNIQUE):
                 raise
@@ -158,8 +167,10 @@ def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[in
         yield row[0], row[1], row[2], row[3]
 
 
-def _match(connection: Connection, on_conflict: str) -> None:
+def _match(connection: Connection, on_conflict: str, with_ids: bool) -> None:
     """Find the users that rows stand for, and note what cannot be stored."""
+    if with_ids:
+        _leave_first(connection, "id", "the id")
     _refuse_repeated(connection)
     _make(
         connection,
@@ -188,12 +199,12 @@ def _drop_problems(connection: Connection) -> int:
     return rejected
 
 
-def _store(op: Operation, on_conflict: str, set_passwords: bool) -> dict[str, int]:
+def _store(op: Operation, on_conflict: str, set_passwords: bool, with_ids: bool) -> dict[str, int]:
     counts = dict.fromkeys(("updated", "grants_added", "grants_removed"), 0)
     matched = _count(op.connection, "SELECT count(*) FROM usermgr_matched")
     if on_conflict == "update":
         counts = _update(op, set_passwords)
-    created, granted = _create_new(op)
+    created, granted = _create_new(op, with_ids)
     counts["grants_added"] += granted
     unchanged = matched - counts["updated"] if on_conflict == "update" else 0
     skipped = matched if on_conflict == "skip" else 0
@@ -209,22 +220,27 @@ def _refuse_repeated(connection: Connection) -> None:
         with connection.begin_nested():
             connection.execute(index)
     except IntegrityError:
-        connection.execute(
-            text("""
-                INSERT INTO usermgr_row_problems (line, code, reason)
-                SELECT line, 'repeated_email',
-                    'the e-mail "' || email || '" stands on line ' || first || ' already'
-                FROM (SELECT line, email, min(line) OVER (PARTITION BY email) AS first
-                      FROM usermgr_rows) repeated
-                WHERE line > first
-            """)
-        )
-        connection.execute(
-            text("DELETE FROM usermgr_rows WHERE line IN (SELECT line FROM usermgr_row_problems)")
-        )
+        _leave_first(connection, "email", "the e-mail")
         connection.execute(index)
     for table in (rows, grants):
         _analyze(connection, table.name)
+
+
+def _leave_first(connection: Connection, column: str, what: str) -> None:
+    """Of the rows with the same value only the first stays; the others are problems."""
+    connection.execute(
+        text(f"""
+            INSERT INTO usermgr_row_problems (line, code, reason)
+            SELECT line, 'repeated_{column}',
+                '{what} "' || {column} || '" stands on line ' || first || ' already'
+            FROM (SELECT line, {column}, min(line) OVER (PARTITION BY {column}) AS first
+                  FROM usermgr_rows WHERE {column} IS NOT NULL) repeated
+            WHERE line > first
+        """)
+    )
+    connection.execute(
+        text("DELETE FROM usermgr_rows WHERE line IN (SELECT line FROM usermgr_row_problems)")
+    )
 
 
 def _note(connection: Connection, code: str, reason: str, condition: str) -> None:
@@ -348,15 +364,20 @@ def _apply(op: Operation, set_passwords: bool) -> dict[str, int]:
     return {"updated": updated, "grants_added": added, "grants_removed": removed}
 
 
-def _create_new(op: Operation) -> tuple[int, int]:
+def _create_new(op: Operation, with_ids: bool) -> tuple[int, int]:
     connection = op.connection
+    column = value = overriding = ""
+    if with_ids:
+        column, value = "id, ", "i.id, "
+        overriding = _DIALECT[connection.dialect.name]["overriding"]
     # In the order of the e-mails: index pages are visited once, and two imports that meet wait for
     # each other in one order.
     created = connection.execute(
-        text("""
-            INSERT INTO users (name, email, password, role_id, active, created_at, created_in)
-            SELECT i.name, i.email, coalesce(i.password, '!'), i.role_id, coalesce(i.active, true),
-                coalesce(i.created_at, :now), :operation
+        text(f"""
+            INSERT INTO users
+                ({column}name, email, password, role_id, active, created_at, created_in)
+            {overriding} SELECT {value}i.name, i.email, coalesce(i.password, '!'), i.role_id,
+                coalesce(i.active, true), coalesce(i.created_at, :now), :operation
             FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.line = i.line
             WHERE m.line IS NULL ORDER BY i.email
         """).bindparams(bindparam("now", op.started_at, Instant())),

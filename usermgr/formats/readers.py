@@ -86,11 +86,19 @@ def read_csv(file: InputText, *, delimiter: str | None = None) -> Iterator[Chunk
     Without ``delimiter`` it is what stands behind the first name in the header: ``,`` or ``;``.
     """
     first, skipped = _skip_comments(file)
-    if delimiter is None:
-        delimiter = ";" if ";" in first and "," not in first else ","
+    delimiter = delimiter or _delimiter(first)
     csv.field_size_limit(CELL_MAX)
     rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, strict=True)
     yield from _read_table(file, rows, lambda: skipped + rows.line_num)
+
+
+def csv_delimiter(file: InputText) -> str:
+    """The delimiter of the header."""
+    return _delimiter(_skip_comments(file)[0])
+
+
+def _delimiter(header: str) -> str:
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _skip_comments(file: InputText) -> tuple[str, int]:

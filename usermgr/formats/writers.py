@@ -70,9 +70,9 @@ def write_csv(out: TextIO, fields: Sequence[str], rows: Iterable[Row]) -> None:
     writer.writerows([cell(row[field]) for field in fields] for row in rows)
 
 
-def csv_writer(out: IO[str]) -> Any:
+def csv_writer(out: IO[str], *, delimiter: str = ",") -> Any:
     """A writer of the csv module whose rows end with LF, and that quotes whatever ends a line."""
-    return csv.writer(_LineFeeds(out), lineterminator="\r\n")
+    return csv.writer(_LineFeeds(out), delimiter=delimiter, lineterminator="\r\n")
 
 
 class _LineFeeds:

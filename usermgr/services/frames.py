@@ -43,6 +43,7 @@ USER_COLUMNS = (
 GRANT_COLUMNS = ("user_id", "claim_id")
 STAGED_COLUMNS = (
     "line",
+    "id",
     "email",
     "name",
     "role_id",
@@ -62,7 +63,7 @@ class FrameOptions:
     with ids, created in the operation ``created_in`` at ``now``. Where an
     index of e-mails is there already, frames ``sorted`` by e-mail visit its pages in order.
     ``as_copy`` renders the rows for PostgreSQL's COPY; else they are columns. ``with_outcomes``
-    notes what becomes of each row.
+    notes what becomes of each row. ``with_ids`` gives new users the ids that the rows have.
     """
 
     staged: bool
@@ -71,6 +72,7 @@ class FrameOptions:
     created_in: int
     now: datetime
     with_outcomes: bool = False
+    with_ids: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,8 @@ def make_frames(
     resolved = (_resolved(chunk, resolve) for chunk in chunks)
     waiting: tuple[Rows, Callable[[], Sequence[int]]] | None = None
     for rows in _joined(resolved) if options.sorted else resolved:
-        following = rows, _no_ids if options.staged or not rows.lines else ask_ids(len(rows.lines))
+        has_ids = options.staged or options.with_ids or not rows.lines
+        following = rows, _no_ids if has_ids else ask_ids(len(rows.lines))
         if waiting is not None:
             yield _frame(*waiting, options)
         waiting = following
@@ -150,9 +153,9 @@ def _frame(rows: Rows, ids: Callable[[], Sequence[int]], options: FrameOptions) 
     if options.staged:
         users = _staged_columns(rows)
     elif number:
-        keys = ids()
-        if options.sorted:  # The ids ascend then as well: their index grows at its end only.
+        if options.sorted:  # New ids ascend then as well: their index grows at its end only.
             rows = rows.at(sorted(range(number), key=rows.emails.__getitem__))
+        keys = rows.ids if options.with_ids else ids()  # type: ignore[assignment]
         users = _user_columns(rows, keys, options)
         if options.with_outcomes:
             lines = zip(rows.lines, rows.emails, keys, strict=True)
@@ -188,6 +191,7 @@ def _user_columns(rows: Rows, ids: Sequence[int], options: FrameOptions) -> list
 def _staged_columns(rows: Rows) -> list[Column]:
     return [
         rows.lines,
+        rows.ids,
         rows.emails,
         rows.names,
         rows.roles,

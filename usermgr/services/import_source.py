@@ -12,6 +12,7 @@ from usermgr.formats.files import temporary_lines
 from usermgr.formats.inputs import InputFile
 from usermgr.formats.readers import (
     Chunk,
+    csv_delimiter,
     read_csv,
     read_json,
     read_jsonl,
@@ -55,6 +56,13 @@ class ImportSource:
     def size_bytes(self) -> int:
         """The size of the file, as stored."""
         return self.file.size
+
+    def csv_delimiter(self) -> str:
+        """The delimiter of a csv file: the one that was given, or what its header shows."""
+        if self.delimiter is not None:
+            return self.delimiter
+        with self.file.text(self.encoding) as text:
+            return csv_delimiter(text)
 
     def descriptors(self) -> list[int]:
         """The numbers of the open files, for a process that is to inherit them."""

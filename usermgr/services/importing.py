@@ -22,10 +22,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from usermgr.db import rebuild, staging
-from usermgr.db.bulk import load_rows, reserve_ids, takes_copy
+from usermgr.db.bulk import load_rows, pass_over_ids, reserve_ids, takes_copy
 from usermgr.db.engine import Operation
 from usermgr.db.models import claims, roles, user_claims, users
-from usermgr.errors import Forbidden
+from usermgr.errors import Conflict, Forbidden
 from usermgr.formats.readers import Problem
 from usermgr.records import RowOutcome
 from usermgr.services.frames import (
@@ -49,7 +49,10 @@ ON_ERROR: tuple[OnError, ...] = ("fail", "skip")
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What to do with rows that are taken or bad. ``max_errors`` ends an import that has more."""
+    """What to do with rows that are taken or bad. ``max_errors`` ends an import that has more.
+
+    ``with_ids`` keeps the ids of the file; no user may be stored yet.
+    """
 
     on_conflict: OnConflict = "fail"
     on_error: OnError = "fail"
@@ -57,6 +60,7 @@ class ImportOptions:
     create_roles: bool = False
     create_claims: bool = False
     set_passwords: bool = False
+    with_ids: bool = False
     exclusive: bool = False
 
 
@@ -81,8 +85,11 @@ class Imported:
 def choose_way(connection: Connection, options: ImportOptions) -> Way:
     """How to import, by what is stored at this moment.
 
-    Raises Forbidden when an exclusive load is asked for and this database user may not do it.
+    Raises Forbidden when an exclusive load is asked for and this database user may not do it, and
+    Conflict when ids are to be kept and users are stored already.
     """
+    if options.with_ids and not rebuild.is_empty(connection):
+        raise _not_empty()
     owner = rebuild.owns_tables(connection)
     if options.exclusive and connection.dialect.name == "postgresql":
         if not owner:
@@ -156,6 +163,8 @@ class Import:
             return False
 
     def _start(self) -> dict[Kind, LabelIds]:
+        if self._options.with_ids and not rebuild.is_empty(self._op.connection):
+            raise _not_empty()
         self._problems.clear()
         self._problems.begin()
         self._counts.clear()
@@ -201,6 +210,7 @@ class Import:
             op,
             on_conflict=options.on_conflict,
             set_passwords=options.set_passwords,
+            with_ids=options.with_ids,
             stop_at_problems=fails,
         )
         counts.pop("rejected")
@@ -225,6 +235,7 @@ class Import:
             created_in=self._op.id,
             now=self._op.started_at,
             with_outcomes=self._outcomes is not None,
+            with_ids=self._options.with_ids,
         )
         return self._source(
             options,
@@ -247,6 +258,8 @@ class Import:
     def _finish(self, labels: Mapping[Kind, LabelIds]) -> Imported:
         stored = not (self._problems.total and self._options.on_error == "fail")
         counts = self._counts
+        if self._options.with_ids:
+            pass_over_ids(self._op.connection, users.name)
         for name, key in (
             ("user.create", "created"),
             ("user.update", "updated"),
@@ -262,6 +275,13 @@ class Import:
             raise TooManyProblems
 
 
+def _not_empty() -> Conflict:
+    return Conflict(
+        "ids can be kept in a database without users only, and this one has some",
+        hint="import without --with-ids, and with --ignore-column id",
+    )
+
+
 class TooManyProblems(Exception):
     """More rows are bad than ``max_errors`` allows."""
 
@@ -275,7 +295,7 @@ _GIVES_WAY = ("23505", "40P01")
 
 
 def _is_taken(error: DBAPIError) -> bool:
-    return "UNIQUE constraint failed: users.email" in str(error.orig)
+    return str(error.orig).startswith("UNIQUE constraint failed: users.")
 
 
 def read_outcomes(outcomes: IO[str]) -> Iterator[RowOutcome]:

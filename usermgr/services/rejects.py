@@ -6,13 +6,12 @@ of rows that could not be taken apart nothing is kept where a password may stand
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
 from usermgr.formats.readers import Problem
-from usermgr.formats.writers import escape_tsv
+from usermgr.formats.writers import csv_writer, escape_tsv
 from usermgr.services.import_source import ImportSource
 
 _ADDED: Final = ("line", "reason")
@@ -47,7 +46,9 @@ def _write_table(
 
 def _row_writer(out: IO[str], source: ImportSource) -> Callable[[Sequence[str]], Any]:
     if source.format_name == "csv":
-        return csv.writer(out, delimiter=source.delimiter or ",", lineterminator="\n").writerow
+        write: Callable[[Sequence[str]], Any]
+        write = csv_writer(out, delimiter=source.csv_delimiter()).writerow
+        return write
     return lambda cells: out.write("\t".join(map(escape_tsv, cells)) + "\n")
 
 

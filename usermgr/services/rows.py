@@ -19,7 +19,7 @@ from usermgr.emails import canonical_email, canonical_plain_emails
 from usermgr.errors import InvalidInput
 from usermgr.formats.readers import Chunk, Problem
 from usermgr.formats.writers import split_list
-from usermgr.names import NAME_MAX_LENGTH, canonical_name, require_text, visible
+from usermgr.names import MAX_ID, NAME_MAX_LENGTH, canonical_name, require_text, visible
 
 FIELDS: Final = (
     "name",
@@ -31,7 +31,7 @@ FIELDS: Final = (
     "password",
     "created_at",
 )
-"""What an import reads of a user."""
+"""What an import reads of a user; ``id`` as well where ids are to be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class RowRules:
 
     ``mapping`` is from field to column. ``may_lack`` lets name and role be missing, where rows may
     stand for users that are stored already. ``unescape`` takes back what ``--safe`` exports did.
+    ``with_ids`` reads the field ``id`` too, and requires it.
     """
 
     password_min_length: int
@@ -48,6 +49,12 @@ class RowRules:
     default_role: str | None = None
     may_lack: bool = False
     unescape: bool = False
+    with_ids: bool = False
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """What is read of a user."""
+        return ("id", *FIELDS) if self.with_ids else FIELDS
 
 
 @dataclass(slots=True)
@@ -56,7 +63,7 @@ class Rows:
 
     ``roles`` and the items of ``claims`` are names or ids, not resolved yet. None means "leave
     alone" where the user exists. ``secrets`` are plain passwords in NFC, ``hashes`` what is stored;
-    a row has one of them or none.
+    a row has one of them or none. ``ids`` are None throughout unless they are to be kept.
     """
 
     lines: Sequence[int]
@@ -68,6 +75,7 @@ class Rows:
     created_at: Sequence[datetime | None]
     hashes: Sequence[str | None]
     secrets: Sequence[str | None]
+    ids: Sequence[int | None]
     problems: list[Problem] = field(default_factory=list)
 
     def without(self, bad: Mapping[int, Problem]) -> Rows:
@@ -126,20 +134,24 @@ def _known_columns(found: Mapping[str, Sequence[Any]], rules: RowRules) -> dict[
         )
     # What a reject file has in addition is passed over, so that it can be fed again.
     ignored = rules.ignored | {"line", "reason"}
-    unknown = [c for c in found if c not in renamed and c not in FIELDS and c not in ignored]
+    unknown = [c for c in found if c not in renamed and c not in rules.fields and c not in ignored]
     if unknown:
-        raise InvalidInput(
-            f'unknown column "{visible(unknown[0])}"',
-            hint=f"the fields are {', '.join(FIELDS)}; read it with --map FIELD=COLUMN, "
-            "or pass over it with --ignore-column",
+        hint = (
+            f"the fields are {', '.join(rules.fields)}; read it with --map FIELD=COLUMN, "
+            "or pass over it with --ignore-column"
         )
-    columns = {c: v for c, v in found.items() if c in FIELDS and c not in rules.ignored}
+        if unknown[0] == "id":
+            hint = "keep the ids in an empty database with --with-ids, or pass --ignore-column id"
+        raise InvalidInput(f'unknown column "{visible(unknown[0])}"', hint=hint)
+    columns = {c: v for c, v in found.items() if c in rules.fields and c not in rules.ignored}
     columns = {c: v for c, v in columns.items() if c not in rules.mapping}
     columns |= {renamed[column]: found[column] for column in renamed if column in found}
-    if found and "email" not in columns:
+    required = ("email", "id") if rules.with_ids else ("email",)
+    lacking = next((name for name in required if name not in columns), None)
+    if found and lacking is not None:
         raise InvalidInput(
-            'there is no column "email"',
-            hint="name it with --map email=COLUMN; the columns are "
+            f'there is no column "{lacking}"',
+            hint=f"name it with --map {lacking}=COLUMN; the columns are "
             + ", ".join(map(visible, found)),
         )
     return columns
@@ -166,6 +178,7 @@ class _Checker:
             self._each("created_at", _parse_created_at),
             self._hashes(),
             self._secrets(),
+            self._ids(),
             list(problems),
         )
         if "password" in self._columns and "password_hash" in self._columns:
@@ -292,6 +305,14 @@ class _Checker:
             found.append(text or None)
         return found
 
+    def _ids(self) -> Sequence[int | None]:
+        if not self._rules.with_ids or "id" not in self._columns:
+            return [None] * len(self._lines)
+        return [
+            self._parsed(position, "id", value, _parse_user_id)
+            for position, value in enumerate(self._columns["id"])
+        ]
+
     def _secrets(self) -> Sequence[str | None]:
         if "password" not in self._columns:
             return [None] * len(self._lines)
@@ -339,6 +360,16 @@ def _parse_created_at(value: Any) -> datetime | None:
         raise InvalidInput(
             f'created_at is "{visible(str(value))}"', hint="write an RFC 3339 time"
         ) from error
+
+
+def _parse_user_id(value: Any) -> int:
+    if value is None or value == "":
+        raise InvalidInput("the id is missing")
+    text = value.strip() if isinstance(value, str) else str(value)
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
+    if isinstance(value, bool) or not 0 < number <= MAX_ID:
+        raise InvalidInput(f'the id is "{visible(text)}"', hint=f"ids are 1 to {MAX_ID}")
+    return number
 
 
 def _split_claims(text: str) -> tuple[str, ...]:

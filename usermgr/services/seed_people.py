@@ -106,6 +106,7 @@ class SeedSource:
                 created_at=created_at,
                 hashes=[plan.password_hash] * len(chunk) if plan.password_hash else nothing,
                 secrets=nothing,
+                ids=nothing,
             )
             first += len(chunk)
 
