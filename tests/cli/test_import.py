@@ -337,6 +337,50 @@ def test_line_numbers_are_right_behind_quoted_line_ends(cli: Command) -> None:
 
 
 @pytest.mark.usefixtures("company")
+def test_rows_of_one_line_are_not_taken_for_each_other(cli: Command, database_url: str) -> None:
+    people = [
+        {"name": "C", "email": "c@example.com", "role": "member", "claims": ["reports:read"]},
+        {"name": "D", "email": "d@", "role": "member", "claims": []},
+        {"name": "E", "email": "e@example.com", "role": "member", "claims": ["reports:export"]},
+        {"name": "Ana Souza", "email": "ana@example.com", "role": "admin", "claims": []},
+        {"name": "F", "email": "e@example.com", "role": "member", "claims": ["reports:read"]},
+        {"name": "G", "email": "g@example.com", "role": "member", "claims": []},
+    ]
+    words = ("--on-conflict", "update", "--on-error", "skip", "--rejects", "r.json")
+    words += ("--results", "out.csv", "--generate-passwords", "p.csv")
+    done = run_import(cli, write("x.json", "\n" + json.dumps(people)), *words)
+    assert done.exit_code == 6
+    assert counts(done) == {"read": 6, "created": 3, "updated": 1, "rejected": 2}
+    assert (done.json["grants_added"], done.json["grants_removed"]) == (2, 1)
+    assert users(cli, "email", "claims") == [
+        ["ana@example.com", []],
+        ["bruno@example.com", []],
+        ["c@example.com", ["reports:read"]],
+        ["e@example.com", ["reports:export"]],
+        ["g@example.com", []],
+    ]
+    rejected = [(row["line"], row["name"]) for row in json.loads(Path("r.json").read_text())]
+    assert rejected == [(2, "D"), (2, "F")]
+    assert (
+        'line 2: the e-mail "e@example.com" stands on line 2 already'
+        in json.loads(done.stderr)["error"]["message"]
+    )
+    outcomes = [line.split(",") for line in Path("out.csv").read_text().splitlines()[1:]]
+    assert [(email, outcome) for email, _, outcome in outcomes] == [
+        ("c@example.com", "created"),
+        ("e@example.com", "created"),
+        ("ana@example.com", "updated"),
+        ("g@example.com", "created"),
+    ]
+    made = [line.split(",") for line in Path("p.csv").read_text().splitlines()[1:]]
+    assert [email for email, _ in made] == ["c@example.com", "e@example.com", "g@example.com"]
+    for email, password in made:
+        checked = cli("user", "verify-password", email, "--password-stdin", stdin=password)
+        assert checked.exit_code == 0
+    assert broken_promises(database_url) == {}
+
+
+@pytest.mark.usefixtures("company")
 def test_too_many_bad_rows_end_the_import(cli: Command) -> None:
     text = "name,email,role\n" + "".join(f"A,bad{i},member\n" for i in range(20))
     refused = run_import(cli, write("x.csv", text), "--max-errors", "3", "--on-error", "skip")
