@@ -7,6 +7,7 @@ what makes the rest unreadable is an InvalidInput that names the line.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import json
 import re
@@ -270,6 +271,7 @@ def read_json(file: InputText) -> Iterator[Chunk]:
 
 _DECODER: Final = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
+_NUMBER_PART = re.compile(r"[.eE]?[+-]?")
 _READ: Final = 64 * 1024
 _ITEM_MAX: Final = 16 * 1024 * 1024
 
@@ -281,11 +283,14 @@ class _Window:
         self._file = file
         self.text, self.at, self.line = "", 0, 1
         self.ended = False
+        # Every line end becomes LF; inside of values there are none.
+        self._line_ends = io.IncrementalNewlineDecoder(None, translate=True)
 
     def more(self) -> None:
         """Drop what was read and add what follows."""
         following = self._file.read(max(_READ, len(self.text) - self.at))
         self.ended = not following
+        following = self._line_ends.decode(following, final=self.ended)
         self.text, self.at = self.text[self.at :] + following, 0
         if len(self.text) > _ITEM_MAX:
             raise InvalidInput(f"the item that begins on line {self.line} is longer than 16 MiB")
@@ -315,7 +320,7 @@ class _Window:
                     ) from error
                 self.more()
                 continue
-            if end == len(self.text) and not self.ended:  # a number may go on
+            if not self.ended and _NUMBER_PART.fullmatch(self.text, end):  # a number may go on
                 self.more()
                 continue
             self._pass(end)
