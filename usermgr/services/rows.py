@@ -118,16 +118,23 @@ def _pick(column: Sequence[Any], positions: list[int]) -> Any:
 
 
 def prepare(chunks: Iterable[Chunk], rules: RowRules) -> Iterator[Rows]:
-    """The users of the chunks. Raises InvalidInput for columns that are unknown or missing."""
+    """The users of the chunks. Raises InvalidInput for columns that are unknown or missing.
+
+    Missing is a column that none of the first rows has. Objects further down may lack it.
+    """
+    required = True
     for chunk in chunks:
-        columns = _known_columns(chunk.columns, rules)
+        columns = _known_columns(chunk.columns, rules, required=required)
+        required = required and not columns
         yield _Checker(chunk.lines, columns, rules).rows(chunk.problems)
 
 
-def _known_columns(found: Mapping[str, Sequence[Any]], rules: RowRules) -> dict[str, Sequence[Any]]:
+def _known_columns(
+    found: Mapping[str, Sequence[Any]], rules: RowRules, *, required: bool
+) -> dict[str, Sequence[Any]]:
     renamed = {column: name for name, column in rules.mapping.items()}
     missing = [column for column in renamed if column not in found]
-    if found and missing:
+    if required and found and missing:
         raise InvalidInput(
             f'there is no column "{visible(missing[0])}", which --map names',
             hint="the columns are " + ", ".join(map(visible, found)),
@@ -146,9 +153,9 @@ def _known_columns(found: Mapping[str, Sequence[Any]], rules: RowRules) -> dict[
     columns = {c: v for c, v in found.items() if c in rules.fields and c not in rules.ignored}
     columns = {c: v for c, v in columns.items() if c not in rules.mapping}
     columns |= {renamed[column]: found[column] for column in renamed if column in found}
-    required = ("email", "id") if rules.with_ids else ("email",)
-    lacking = next((name for name in required if name not in columns), None)
-    if found and lacking is not None:
+    needed = ("email", "id") if rules.with_ids else ("email",)
+    lacking = next((name for name in needed if name not in columns), None)
+    if required and found and lacking is not None:
         raise InvalidInput(
             f'there is no column "{lacking}"',
             hint=f"name it with --map {lacking}=COLUMN; the columns are "
@@ -306,11 +313,12 @@ class _Checker:
         return found
 
     def _ids(self) -> Sequence[int | None]:
-        if not self._rules.with_ids or "id" not in self._columns:
-            return [None] * len(self._lines)
+        nothing = [None] * len(self._lines)
+        if not self._rules.with_ids:
+            return nothing
         return [
             self._parsed(position, "id", value, _parse_user_id)
-            for position, value in enumerate(self._columns["id"])
+            for position, value in enumerate(self._columns.get("id", nothing))
         ]
 
     def _secrets(self) -> Sequence[str | None]:
@@ -351,7 +359,7 @@ def _parse_active(value: Any) -> bool | None:
 
 
 def _parse_created_at(value: Any) -> datetime | None:
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
         instant = datetime.fromisoformat(value.strip())
