@@ -1,4 +1,4 @@
-"""Columns as PostgreSQL's COPY reads them: tab-separated text, ``\\N`` for nothing."""
+"""Columns as PostgreSQL's COPY reads them: tsv with its escapes, and ``\\N`` for nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from usermgr.formats.writers import escape_tsv
 
 
 class Same(NamedTuple):
@@ -29,6 +31,8 @@ def copy_text(columns: Sequence[Column]) -> bytes:
         end = f"\t{_text(last.value)}{end}"
         varying.pop()
     number = row_count(varying)
+    if not number:
+        return b""
     lines = map("\t".join, zip(*(_render(column, number) for column in varying), strict=True))
     return (end.join(lines) + end).encode()
 
@@ -46,16 +50,20 @@ def _render(column: Column, number: int) -> Iterable[str]:
         return map(str, column)
     if kinds == {bool}:
         return ["t" if value else "f" for value in column]
-    if kinds == {str} and "\\" not in "".join(column):
+    if kinds == {str} and _needs_no_escape("".join(column)):
         return column
     return map(_text, column)
+
+
+def _needs_no_escape(text: str) -> bool:
+    return not ("\\" in text or "\t" in text or "\n" in text or "\r" in text)
 
 
 def _text(value: Any) -> str:
     if value is None:
         return "\\N"
     if isinstance(value, str):
-        return value.replace("\\", "\\\\")
+        return value if _needs_no_escape(value) else escape_tsv(value)
     if isinstance(value, bool):
         return "t" if value else "f"
     if isinstance(value, datetime):
