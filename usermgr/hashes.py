@@ -11,22 +11,26 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-_N: Final = r"\d{1,10}"
-_B64: Final = r"[A-Za-z0-9+/._-]+={0,2}"
+_N: Final = "[0-9]{1,10}"
+# Salts and digests of up to 128 bytes: making a digest takes the longer, the longer it is.
+_B64: Final = r"[A-Za-z0-9+/._-]{1,172}={0,2}"
+_CRYPT: Final = "[./A-Za-z0-9]"
 _FORMATS: Final = {
     # The name of a format -> what its hashes look like; the group holds the cost parameters.
     "argon2": rf"(?:argon2)?\$argon2(?:id|i|d)\$(?:v={_N}\$)?(m={_N},t={_N},p={_N})\${_B64}"
     rf"\${_B64}",
-    "bcrypt": r"(?:bcrypt\$)?\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}",
-    "sha-crypt": rf"\$[56]\$(rounds={_N}\$|)[./A-Za-z0-9]{{1,16}}\$[./A-Za-z0-9]{{43,86}}",
-    "pbkdf2": rf"(?:\$pbkdf2(?:-sha\d+)?\$|pbkdf2_sha\d+\$|pbkdf2:sha\d+:)({_N})\${_B64}\${_B64}",
+    "bcrypt": rf"(?:bcrypt\$|\{{CRYPT\}})?\$2[aby]\$([0-9]{{2}})\${_CRYPT}{{53}}",
+    "sha-crypt": rf"(?:\{{CRYPT\}})?\$[56]\$(rounds={_N}\$|){_CRYPT}{{1,16}}\${_CRYPT}{{43,86}}",
+    "pbkdf2": r"(?:\$pbkdf2(?:-sha[0-9]+)?\$|pbkdf2_sha[0-9]+\$|pbkdf2:sha[0-9]+:)"
+    rf"({_N})\${_B64}\${_B64}",
     "scrypt": rf"\$scrypt\$(ln={_N},r={_N},p={_N})\${_B64}\${_B64}",
     "werkzeug-scrypt": rf"scrypt:({_N}:{_N}:{_N})\${_B64}\${_B64}",
     "django-scrypt": rf"scrypt\$({_N}\${_B64}\${_N}\${_N})\${_B64}",
     "ldap": rf"\{{(SSHA|SHA|SSHA256|SSHA512|SHA256|SHA512|SMD5|MD5)\}}{_B64}",
-    "ldap-crypt": r"\{(CRYPT)\}[!-~]{13,200}",
-    "ldap-pbkdf2": rf"\{{PBKDF2(?:-SHA\d+)?\}}({_N})\${_B64}\${_B64}",
-    "phpass": r"\$([PH])\$[./A-Za-z0-9]{31}",
+    # Of the operating system's formats those of which the costs are known: DES and MD5 have none.
+    "ldap-crypt": rf"\{{(CRYPT)\}}(?:{_CRYPT}{{13}}|\$1\${_CRYPT}{{0,8}}\${_CRYPT}{{22}})",
+    "ldap-pbkdf2": rf"\{{PBKDF2(?:-SHA[0-9]+)?\}}({_N})\${_B64}\${_B64}",
+    "phpass": rf"\$[PH]\$({_CRYPT}){_CRYPT}{{30}}",
     "none": "(!)[ -~]{0,200}",
 }
 _LINE: Final = "^(?:" + "|".join(_FORMATS.values()) + ")$"
@@ -38,6 +42,7 @@ WORK_MAX: Final = 1024 * 1024 * 1024
 LANES_MAX: Final = 64
 BCRYPT_MAX: Final = 15
 ROUNDS_MAX: Final = 5_000_000
+_PHPASS_DIGITS: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def find_problems(hashes: Sequence[str]) -> dict[int, str]:
@@ -86,6 +91,8 @@ def _cost_problem(groups: tuple[str, ...]) -> str | None:
     """What is wrong with the costs; the groups are those of ``_FORMATS``, all but one empty."""
     costs = dict(zip(_FORMATS, groups, strict=True))
     rounds = _numbers(costs["pbkdf2"] or costs["ldap-pbkdf2"] or costs["sha-crypt"])
+    if costs["phpass"]:
+        rounds = [2 ** _PHPASS_DIGITS.index(costs["phpass"])]
     if rounds and rounds[0] > ROUNDS_MAX:
         return f"the {rounds[0]} rounds of the password hash are more than {ROUNDS_MAX}"
     if costs["bcrypt"] and int(costs["bcrypt"]) > BCRYPT_MAX:
@@ -105,14 +112,18 @@ def _memory_costs(costs: dict[str, str]) -> tuple[int, int, int]:
         return memory * 1024, passes, lanes
     if costs["scrypt"]:
         exponent, block, lanes = _numbers(costs["scrypt"])
-        return 128 * block * 2 ** min(exponent, 64), lanes, 1
+        return _scrypt_costs(2 ** min(exponent, 64), block, lanes)
     if costs["werkzeug-scrypt"]:
-        number, block, lanes = _numbers(costs["werkzeug-scrypt"])
-        return 128 * block * number, lanes, 1
+        return _scrypt_costs(*_numbers(costs["werkzeug-scrypt"]))
     if costs["django-scrypt"]:
         parts = costs["django-scrypt"].split("$")  # the salt stands among the numbers
-        return 128 * int(parts[2]) * int(parts[0]), int(parts[3]), 1
+        return _scrypt_costs(int(parts[0]), int(parts[2]), int(parts[3]))
     return 0, 0, 0
+
+
+def _scrypt_costs(number: int, block: int, lanes: int) -> tuple[int, int, int]:
+    """RFC 7914: all lanes have a block each, and use the large memory one after the other."""
+    return 128 * block * max(number, lanes), lanes, 1
 
 
 def _numbers(text: str) -> list[int]:
