@@ -1,4 +1,4 @@
-"""Tables of an application refer to ours: deleting what they hold is refused with their name."""
+"""Tables and rules of an application beside ours: what they forbid is refused with their name."""
 
 from __future__ import annotations
 
@@ -128,3 +128,83 @@ def test_an_e_mail_that_an_application_refers_to(
     key = key if backend == "postgresql" else "a foreign key"
     assert done == Result(4, "", f"error: {key} forbids the change\n" + HINT)
     assert cli("user", "update", "1", "--name", "New").exit_code == 0
+
+
+CREATE = ("user", "create", "--name", "Bad Bad Bad Bad", "--email", "b@example.com")
+RULES = {
+    "check": (
+        ["ALTER TABLE users ADD CONSTRAINT no_bad CHECK (name NOT LIKE 'Bad%')"],
+        'the constraint "no_bad" of the table "users"',
+    ),
+    "unique": (
+        [
+            "CREATE UNIQUE INDEX one_bad ON users (left(name, 3))",
+            (
+                "INSERT INTO users (name, email, password, role_id, created_in)"
+                " VALUES ('Bad', 'n@x.com', '!', 1, 1)"
+            ),
+        ],
+        'the constraint "one_bad" of the table "users"',
+    ),
+    "empty": (
+        [
+            "ALTER TABLE users ADD COLUMN team text DEFAULT 'one' NOT NULL",
+            "ALTER TABLE users ALTER team DROP DEFAULT",
+        ],
+        'the column "team" of the table "users", which must not be empty,',
+    ),
+    "length": (
+        ["ALTER TABLE users ALTER name TYPE varchar(14)"],
+        "the length of a column (type character varying(14))",
+    ),
+    "trigger": (
+        [
+            (
+                "CREATE FUNCTION forbid() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$ BEGIN RAISE EXCEPTION 'no % here', NEW.password; END $$"
+            ),
+            "CREATE TRIGGER forbids BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION forbid()",
+        ],
+        'the trigger function "forbid"',
+    ),
+}
+SQLITE_RULES = {
+    "trigger": (
+        [
+            (
+                "CREATE TRIGGER forbids BEFORE INSERT ON users"
+                " BEGIN SELECT RAISE(ABORT, 'not here'); END"
+            )
+        ],
+        "a trigger",
+    ),
+    "unique": (
+        [
+            "CREATE UNIQUE INDEX one_bad ON users (substr(name, 1, 3))",
+            (
+                "INSERT INTO users (name, email, password, role_id, created_in)"
+                " VALUES ('Bad', 'n@x.com', '!', 1, 1)"
+            ),
+        ],
+        "the rule \"UNIQUE constraint failed: index 'one_bad'\"",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("backend", "rule"),
+    [("postgresql", rule) for rule in RULES] + [("sqlite", rule) for rule in SQLITE_RULES],
+    indirect=["backend"],
+)
+def test_a_rule_of_an_application_forbids_the_change(
+    cli: Command, database_url: str, backend: str, rule: str
+) -> None:
+    statements, told = (RULES if backend == "postgresql" else SQLITE_RULES)[rule]
+    _execute(database_url, *statements)
+    before = cli("user", "list", "-o", "json").stdout
+
+    done = cli(*CREATE, "--role", "member", "--no-password")
+
+    hint = "hint: the rule is the database's own: ask who looks after it\n"
+    assert done == Result(4, "", f"error: {told} forbids the change\n{hint}")
+    assert cli("user", "list", "-o", "json").stdout == before

@@ -346,8 +346,8 @@ def test_rows_of_one_line_are_not_taken_for_each_other(cli: Command, database_ur
         {"name": "F", "email": "e@example.com", "role": "member", "claims": ["reports:read"]},
         {"name": "G", "email": "g@example.com", "role": "member", "claims": []},
     ]
-    words = ("--on-conflict", "update", "--on-error", "skip", "--rejects", "r.json")
-    words += ("--results", "out.csv", "--generate-passwords", "p.csv")
+    words: tuple[str, ...] = ("--on-conflict", "update", "--on-error", "skip")
+    words += ("--rejects", "r.json", "--results", "out.csv", "--generate-passwords", "p.csv")
     done = run_import(cli, write("x.json", "\n" + json.dumps(people)), *words)
     assert done.exit_code == 6
     assert counts(done) == {"read": 6, "created": 3, "updated": 1, "rejected": 2}

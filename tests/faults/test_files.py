@@ -99,6 +99,9 @@ def test_the_default_database_in_a_folder_that_may_not_be_written(
 
     told = 'error: the database file "usermgr.db" cannot be created: Permission denied\n'
     assert done == Result(5, "", told + "hint: check that its folder exists and is writable\n")
+    checked = _end(_start("", "config", "check", before=_obey_permissions))
+    assert checked.exit_code == 5
+    assert "is not writable" in checked.stderr
     assert list(folder.iterdir()) == []
 
 

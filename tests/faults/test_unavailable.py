@@ -203,6 +203,9 @@ def test_a_read_only_postgresql(migrated_postgresql_url: str) -> None:
         connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
         connection.commit()
     _assert_unavailable(_run(migrated_postgresql_url), says="the database is read-only")
+    checked = _run(migrated_postgresql_url, "config", "check", "-o", "json")
+    assert checked.exit_code == 5
+    assert [row["check"] for row in checked.json if not row["ok"]] == ["writing"]
     assert _run(migrated_postgresql_url, "role", "list").exit_code == 0
 
 
@@ -230,6 +233,27 @@ def test_privileges_that_are_missing(
         checked = _run(url, "config", "check", "-o", "json")
         found = "missing USAGE on the sequence operations_id_seq"
         assert (checked.exit_code, checked.json[-1]["found"]) == (5, found)
+        with open_database(migrated_postgresql_url).connect() as connection:
+            name = make_url(migrated_postgresql_url).database
+            connection.execute(text(f'REVOKE TEMPORARY ON DATABASE "{name}" FROM public'))
+            connection.execute(text(f"REVOKE ALL ON usermgr_version FROM {role}"))
+            connection.commit()
+        checked = _run(url, "config", "check", "-o", "json")
+        assert checked.exit_code == 5
+        assert checked.json[-1]["found"] == "no privilege to read the table usermgr_version"
+        assert "GRANT SELECT ON usermgr_version" in checked.stderr
+        with open_database(migrated_postgresql_url).connect() as connection:
+            connection.execute(text(f"GRANT SELECT ON usermgr_version TO {role}"))
+            connection.execute(text("REVOKE USAGE ON SCHEMA public FROM public"))
+            connection.commit()
+        checked = _run(url, "config", "check", "-o", "json")
+        advice = [row["advice"] for row in checked.json if row["check"] == "namespace"]
+        assert advice == ['GRANT USAGE ON SCHEMA "public" to the database user']
+        with open_database(migrated_postgresql_url).connect() as connection:
+            connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {role}"))
+            connection.commit()
+        found = _run(url, "config", "check", "-o", "json").json[-1]["found"]
+        assert "TEMPORARY on the database" in found
     finally:
         with open_database(migrated_postgresql_url).connect() as connection:
             connection.execute(text(f"DROP OWNED BY {role}"))
@@ -267,7 +291,8 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     _assert_unavailable(done, says="cannot be created: No such file or directory")
 
 
-def test_a_full_disk(migrated_sqlite_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", ["2000", "20000"])
+def test_a_full_disk(migrated_sqlite_url: str, tmp_path: Path, number: str) -> None:
     """A limit on the size of files stands in for the disk: SQLite meets the same failed write."""
     size = sqlite_path(migrated_sqlite_url).stat().st_size
 
@@ -276,7 +301,7 @@ def test_a_full_disk(migrated_sqlite_url: str, tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20_000, size + 20_000))
 
     done = subprocess.run(
-        [sys.executable, "-m", "usermgr", "seed", "--users", "2000"],
+        [sys.executable, "-m", "usermgr", "seed", "--users", number],
         preexec_fn=limit,
         capture_output=True,
         env={**process_environment(), "USERMGR_DATABASE_URL": migrated_sqlite_url},

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 from sqlalchemy import Connection, text
 
 from usermgr.db.connections import quoted, stale_schema
 from usermgr.db.engine import Database, current_revision
-from usermgr.db.models import HEAD_REVISION, metadata
+from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, metadata
 from usermgr.errors import UserMgrError
 from usermgr.records import CheckRow
 from usermgr.urls import sqlite_path
@@ -30,7 +31,7 @@ _NEEDED = {
 def diagnose(database: Database) -> list[CheckRow]:
     """What was looked at, in order; it ends with the first thing without which no other works."""
     if database.settings.is_embedded_default and not sqlite_path(database.url).exists():
-        return [CheckRow("connection", True, "the embedded default, created at first use")]
+        return [_default_row(sqlite_path(database.url).parent)]
     try:
         with database.errors(), database.connect() as connection:
             rows = [CheckRow("connection", True, database.description)]
@@ -39,6 +40,14 @@ def diagnose(database: Database) -> list[CheckRow]:
             return [*rows, *_diagnose_postgresql(database, connection)]
     except UserMgrError as error:
         return [CheckRow("connection", False, error.message, error.hint)]
+
+
+def _default_row(folder: Path) -> CheckRow:
+    if os.access(folder, os.W_OK | os.X_OK):
+        return CheckRow("connection", True, "the embedded default, created at first use")
+    found = f'the folder "{folder}", where the embedded default would be created, is not writable'
+    advice = "go to a folder that is, or name a database in USERMGR_DATABASE_URL"
+    return CheckRow("connection", False, found, advice)
 
 
 def _diagnose_sqlite(database: Database, connection: Connection) -> list[CheckRow]:
@@ -74,7 +83,7 @@ def _diagnose_postgresql(database: Database, connection: Connection) -> list[Che
     ]
     rows = [check(database, connection) for check in checks]
     if rows[-1].ok:
-        rows.append(_privileges_row(connection))
+        rows += [_writable_row(connection), _privileges_row(connection)]
     return rows
 
 
@@ -106,13 +115,30 @@ def _encoding_row(_database: Database, connection: Connection) -> CheckRow:
 def _namespace_row(database: Database, connection: Connection) -> CheckRow:
     found = connection.execute(text("SELECT current_schema()")).scalar()
     wanted = database.settings.db_schema
+    if found is None and _exists(connection, wanted or "public"):
+        advice = f"GRANT USAGE ON SCHEMA {quoted(wanted or 'public')} to the database user"
+        return CheckRow("namespace", False, "no privilege to use the schema", advice)
     if found is None:
         missing = f"no schema {quoted(wanted)}" if wanted else "no schema in the search path"
         return CheckRow("namespace", False, missing, "usermgr schema init --create-schema")
     return CheckRow("namespace", True, str(found))
 
 
+def _exists(connection: Connection, schema: str) -> bool:
+    found = text("SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = :name)")
+    return bool(connection.execute(found, {"name": schema}).scalar())
+
+
+def _may_not_read(connection: Connection, table: str) -> bool:
+    readable = text("SELECT has_table_privilege(to_regclass(:table), 'SELECT')")
+    return connection.execute(readable, {"table": table}).scalar() is False
+
+
 def _schema_row(database: Database, connection: Connection) -> CheckRow:
+    if not database.is_sqlite and _may_not_read(connection, VERSION_TABLE):
+        found = f"no privilege to read the table {VERSION_TABLE}"
+        advice = f"GRANT SELECT ON {VERSION_TABLE} to the database user"
+        return CheckRow("schema", False, found, advice)
     revision = current_revision(database, connection)
     if revision == HEAD_REVISION:
         return CheckRow("schema", True, f"revision {revision}")
@@ -134,9 +160,24 @@ def _privileges_row(connection: Connection) -> CheckRow:
     sequence = text("SELECT has_sequence_privilege('operations_id_seq', 'USAGE')")
     if not connection.execute(sequence).scalar_one():
         missing.append("USAGE on the sequence operations_id_seq")
+    temporary = text("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+    if not connection.execute(temporary).scalar_one():
+        missing.append("TEMPORARY on the database (for imports and seed)")
     ok = not missing
     found = "all that commands need" if ok else "missing " + ", ".join(missing)
     return CheckRow("privileges", ok, found, _unless(ok, "GRANT them to the database user"))
+
+
+def _writable_row(connection: Connection) -> CheckRow:
+    read_only = text("SELECT current_setting('transaction_read_only')::bool")
+    if not connection.execute(read_only).scalar_one():
+        return CheckRow("writing", True, "possible")
+    return CheckRow(
+        "writing",
+        False,
+        "the database is read-only (a standby, or default_transaction_read_only)",
+        "connect to the primary server, or reset the parameter",
+    )
 
 
 def _unless(ok: bool, advice: str) -> str | None:

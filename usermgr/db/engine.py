@@ -27,6 +27,7 @@ from usermgr.db.connections import (
 )
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, changes, operations
+from usermgr.db.savepoints import savepoint
 from usermgr.errors import Unavailable
 from usermgr.urls import describe_database
 
@@ -87,8 +88,8 @@ class Operation:
         """Undo what the block does, and forget what it noted here, when it ends with an error."""
         noted, counts = len(self._changes), dict(self.counts)
         try:
-            with self.connection.begin_nested() as savepoint:
-                yield savepoint
+            with savepoint(self.connection) as point:
+                yield point
         except BaseException:
             del self._changes[noted:]
             self.counts = counts

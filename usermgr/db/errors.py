@@ -187,8 +187,18 @@ def translate(error: SQLAlchemyError, database: str) -> Exception:
     return _translate_postgresql(error, database)
 
 
+def _refused_by_rule(rule: str) -> Conflict:
+    return Conflict(
+        f"{rule} forbids the change", hint="the rule is the database's own: ask who looks after it"
+    )
+
+
 def _translate_sqlite(error: DBAPIError, database: str) -> Exception:
     text = str(error.orig)
+    if getattr(error.orig, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_TRIGGER":
+        return _refused_by_rule("a trigger")
+    if "constraint failed" in text:
+        return _refused_by_rule(f'the rule "{visible(text, 200)}"')
     if "no such table" in text or "no such column" in text or "has no column" in text:
         return SchemaMissing()
     for pattern, message, hint in _SQLITE:
@@ -201,6 +211,8 @@ def _translate_postgresql(error: DBAPIError, database: str) -> Exception:
     code = getattr(error.orig, "pgcode", None)
     if code in ("42P01", "42703", "3F000"):
         return SchemaMissing()
+    if code is not None and (rule := _postgresql_rule(error, code)):
+        return _refused_by_rule(rule)
     if code in _BY_PGCODE:
         message, hint = _BY_PGCODE[code]
         return Unavailable(f'{message}: "{database}"', hint=hint)
@@ -229,6 +241,25 @@ def _translate_postgresql(error: DBAPIError, database: str) -> Exception:
             hint="use a database with the encoding UTF8",
         )
     return error
+
+
+def _postgresql_rule(error: DBAPIError, code: str) -> str | None:
+    """Which constraint, trigger or length of a column refused a value, if that is what it was."""
+    diagnostics = getattr(error.orig, "diag", None)
+    table = getattr(diagnostics, "table_name", None)
+    if code == "23502":
+        column = getattr(diagnostics, "column_name", None)
+        return f'the column "{column}" of the table "{table}", which must not be empty,'
+    if code.startswith("23"):
+        constraint = getattr(diagnostics, "constraint_name", None)
+        return f'the constraint "{constraint}" of the table "{table}"'
+    if code == "22001":
+        return f"the length of a column ({_first_line(error).rpartition(' for ')[2]})"
+    if code == "P0001":
+        context = getattr(diagnostics, "context", None) or ""
+        function = re.match(r"PL/pgSQL function ([^()\s]+)", context)
+        return f'the trigger function "{function[1]}"' if function else "a trigger"
+    return None
 
 
 def _connection_failed(error: DBAPIError, database: str) -> Unavailable:

@@ -21,10 +21,15 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import AddConstraint, CreateIndex, DropConstraint, DropIndex
 
-from usermgr.db.models import user_claims, users
+from usermgr.db.models import claims, roles, user_claims, users
+from usermgr.db.savepoints import savepoint
 from usermgr.errors import Forbidden
 
 TABLES = (user_claims, users)
+_LOCKED = ", ".join(table.name for table in (roles, claims, users, user_claims))
+"""Foreign keys are dropped and built with the tables that they point to locked as well: whoever
+creates a role in the meantime and then waits for users would be waited for."""
+
 Key = UniqueConstraint | ForeignKeyConstraint | PrimaryKeyConstraint
 
 
@@ -38,8 +43,9 @@ def owns_tables(connection: Connection) -> bool:
     if connection.dialect.name == "sqlite":
         return False
     owner = text(
-        "SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class"
-        " WHERE oid IN (to_regclass('users'), to_regclass('user_claims'))"
+        "SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class WHERE oid IN"
+        " (to_regclass('roles'), to_regclass('claims'), to_regclass('users'),"
+        " to_regclass('user_claims'))"
     )
     return bool(connection.execute(owner).scalar())
 
@@ -50,16 +56,14 @@ def lock_exclusively(connection: Connection) -> None:
     Must come before anything else of the transaction touches them: two that read first and lock
     afterwards would wait for each other.
     """
-    names = ", ".join(table.name for table in TABLES)
-    connection.execute(text(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE"))
+    connection.execute(text(f"LOCK TABLE {_LOCKED} IN ACCESS EXCLUSIVE MODE"))
 
 
 def lock_if_free(connection: Connection) -> bool:
     """Lock the tables if nobody uses them at this moment."""
-    names = ", ".join(table.name for table in TABLES)
     try:
-        with connection.begin_nested():
-            connection.execute(text(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE NOWAIT"))
+        with savepoint(connection):
+            connection.execute(text(f"LOCK TABLE {_LOCKED} IN ACCESS EXCLUSIVE MODE NOWAIT"))
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != "55P03":
             raise
@@ -90,7 +94,7 @@ def without_keys(connection: Connection) -> Iterator[None]:
 
 def _drop(connection: Connection) -> None:
     try:
-        with connection.begin_nested():
+        with savepoint(connection):
             for table in TABLES:
                 for constraint in _constraints(table):
                     connection.execute(DropConstraint(constraint, if_exists=True))

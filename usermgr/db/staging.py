@@ -28,6 +28,7 @@ from sqlalchemy.schema import CreateTable
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, violates
 from usermgr.db.models import BinaryText, Instant
+from usermgr.db.savepoints import savepoint
 from usermgr.errors import Unavailable
 
 _metadata = MetaData()
@@ -130,7 +131,7 @@ def merge(
     """
     for _ in range(ATTEMPTS):
         try:
-            with op.connection.begin_nested():
+            with savepoint(op.connection):
                 _match(op.connection, on_conflict, with_ids)
                 rejected = _drop_problems(op.connection)
                 if rejected and stop_at_problems:
@@ -217,7 +218,7 @@ def _refuse_repeated(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         index = text("CREATE UNIQUE INDEX temp.usermgr_rows_email ON usermgr_rows (email)")
     try:
-        with connection.begin_nested():
+        with savepoint(connection):
             connection.execute(index)
     except IntegrityError:
         _leave_first(connection, "email", "the e-mail")

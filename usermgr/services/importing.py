@@ -25,6 +25,7 @@ from usermgr.db import rebuild, staging
 from usermgr.db.bulk import load_rows, pass_over_ids, reserve_ids, takes_copy
 from usermgr.db.engine import Operation
 from usermgr.db.models import claims, roles, user_claims, users
+from usermgr.db.savepoints import savepoint
 from usermgr.errors import Conflict, Forbidden
 from usermgr.formats.readers import Problem
 from usermgr.records import RowOutcome
@@ -156,10 +157,10 @@ class Import:
         if self._options.exclusive:
             rebuild.lock_exclusively(connection)
             return True
-        with connection.begin_nested() as savepoint:
+        with savepoint(connection) as point:
             if rebuild.lock_if_free(connection) and rebuild.is_empty(connection):
                 return True
-            savepoint.rollback()
+            point.rollback()
             return False
 
     def _start(self) -> dict[Kind, LabelIds]:

@@ -14,6 +14,7 @@ from sqlalchemy import update as update_rows
 
 from usermgr.db.engine import Operation
 from usermgr.db.errors import Constraint, referred_to, violation
+from usermgr.db.savepoints import savepoint
 from usermgr.db.sql import fold
 from usermgr.errors import Conflict
 from usermgr.names import canonical_label
@@ -95,7 +96,7 @@ class Labels(Generic[L]):
         label = self._lock(op.connection, reference)
         try:
             with (
-                op.connection.begin_nested(),
+                savepoint(op.connection),
                 referred_to(f'the {self.noun} "{label.description}"'),
             ):
                 op.connection.execute(delete(self.table).where(self.table.c.id == label.id))
