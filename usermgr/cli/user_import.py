@@ -413,11 +413,10 @@ class _Run:
         )
 
     def _first_problems(self) -> str:
-        from usermgr.formats.readers import line_of
         from usermgr.services.problems import FIRST
 
         first = list(itertools.islice(self._problems, FIRST))
-        lines = [f"\n  line {line_of(problem.line)}: {problem.reason}" for problem in first]
+        lines = [f"\n  line {problem.line}: {problem.reason}" for problem in first]
         more = self._problems.total - len(first)
         return "".join(lines) + (f"\n  and {more} more" if more else "")
 

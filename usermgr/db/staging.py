@@ -233,8 +233,7 @@ def _leave_first(connection: Connection, column: str, what: str) -> None:
         text(f"""
             INSERT INTO usermgr_row_problems (line, code, reason)
             SELECT line, 'repeated_{column}',
-                '{what} "' || {column} || '" stands on line '
-                    || coalesce(nullif(first >> 32, 0), first) || ' already'
+                '{what} "' || {column} || '" stands on line ' || first || ' already'
             FROM (SELECT line, {column}, min(line) OVER (PARTITION BY {column}) AS first
                   FROM usermgr_rows WHERE {column} IS NOT NULL) repeated
             WHERE line > first

@@ -36,18 +36,6 @@ FORMATS: Final = ("csv", "tsv", "jsonl", "json")
 T = TypeVar("T")
 
 
-_ITEM_BITS: Final = 32
-
-
-def line_of(line: int) -> int:
-    """The line for a message, by the ``line`` of a row.
-
-    Rows are told apart by line, and ascend. A json array may have many of its items on one line;
-    with each of them the number of the item stands behind the line, in the lower 32 bits.
-    """
-    return line >> _ITEM_BITS or line
-
-
 class Problem(NamedTuple):
     """What is wrong with the row that begins on a line: a code to count by, and words.
 
@@ -62,7 +50,7 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Chunk:
-    """Rows as columns: ``lines`` and every column have one item a row; see ``line_of``.
+    """Rows as columns: ``lines`` and every column have one item a row.
 
     Cells of csv and tsv are text; values of json are what they are, and None where the key is
     missing or null. ``problems`` are rows that are not in the columns.
@@ -348,15 +336,13 @@ def _array_items(file: InputText) -> Iterator[Item]:
 
 
 def _items_until_bracket(window: _Window) -> Iterator[Item]:
-    for number in itertools.count():
+    separator = ","
+    while separator == ",":
         window.next_character()
         line = window.line
-        yield Item(line << _ITEM_BITS | number, window.item())
+        yield Item(line, window.item())
         separator = window.next_character()
-        if separator == "]":
-            window.skip()
-            return
-        if separator != ",":
+        if separator not in (",", "]") or not separator:
             raise InvalidInput(
                 f'"," or "]" is missing behind the item that begins on line {line}',
                 hint="the file may be cut off",
@@ -374,8 +360,7 @@ def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
         kept = [item for item in found if isinstance(item.value, dict)]
         names = dict.fromkeys(itertools.chain.from_iterable(item.value for item in kept))
         if len(names) > COLUMNS_MAX:
-            line = line_of(found[-1].line)
-            raise InvalidInput(f"the objects before line {line} have {len(names)} keys")
+            raise InvalidInput(f"the objects before line {found[-1].line} have {len(names)} keys")
         columns = {name: [item.value.get(name) for item in kept] for name in names}
         yield Chunk([item.line for item in kept], columns, problems)
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
-from usermgr.formats.readers import Problem, line_of
+from usermgr.formats.readers import Problem
 from usermgr.formats.writers import csv_writer, escape_tsv
 from usermgr.services.import_source import ImportSource
 
@@ -36,7 +36,7 @@ def _write_table(
     write = _row_writer(out, source)
     write([*_ADDED, *header])
     for problem, row in _rejected(source, problems):
-        added = [str(line_of(problem.line)), problem.reason]
+        added = [str(problem.line), problem.reason]
         if row is not None:
             write([*added, *("" if name == secret else row.get(name, "") for name in header)])
         else:
@@ -58,7 +58,7 @@ def _write_objects(
     array = source.format_name == "json"
     separator = "[\n" if array else ""
     for problem, row in _rejected(source, problems):
-        shown: dict[str, Any] = {"line": line_of(problem.line), "reason": problem.reason}
+        shown: dict[str, Any] = {"line": problem.line, "reason": problem.reason}
         if row is not None:
             shown |= {key: value for key, value in row.items() if key != secret}
         elif problem.row is not None and secret not in str(problem.row):
