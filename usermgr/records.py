@@ -209,9 +209,12 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """What became of one row of an import: created, updated, unchanged or skipped."""
+    """What became of one row of an import: created, updated, unchanged or skipped.
 
-    line: int
+    ``number`` says which row it is.
+    """
+
+    number: int
     email: str
     id: int
     outcome: str

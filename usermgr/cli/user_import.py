@@ -383,10 +383,10 @@ class _Run:
         from usermgr.formats.writers import write_csv
         from usermgr.services.importing import read_outcomes
 
-        created = (row.line for row in read_outcomes(outcomes) if row.outcome == "created")
+        created = (row.number for row in read_outcomes(outcomes) if row.outcome == "created")
         rows = (
             {"email": email, "password": password}
-            for email, password in _of_lines(self._source.generated(), created)
+            for email, password in _of_rows(self._source.generated(), created)
         )
         with file.writing():
             write_csv(file.text, ("email", "password"), rows)  # type: ignore[arg-type]
@@ -442,15 +442,15 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _of_lines(
-    generated: Iterator[tuple[int, str, str]], lines: Iterator[int]
+def _of_rows(
+    generated: Iterator[tuple[int, str, str]], numbers: Iterator[int]
 ) -> Iterator[tuple[str, str]]:
-    """The e-mails and passwords that were made for the lines; both ascend."""
-    wanted = next(lines, None)
-    for line, email, password in generated:
-        while wanted is not None and wanted < line:
-            wanted = next(lines, None)
-        if wanted == line:
+    """The e-mails and passwords that were made for the rows with these numbers; both ascend."""
+    wanted = next(numbers, None)
+    for number, email, password in generated:
+        while wanted is not None and wanted < number:
+            wanted = next(numbers, None)
+        if wanted == number:
             yield email, password
 
 

@@ -2,7 +2,8 @@
 
 The statements are the same on both databases but for the few that ``_DIALECT`` holds. Whatever the
 merge finds wrong with a row is noted in a table as well, so that it is undone with the rest when
-the merge has to begin again. Temporary tables end with the transaction or the connection.
+the merge has to begin again. Rows are known by their number; ``line`` is NULL where it is the same.
+Temporary tables end with the transaction or the connection.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _OPTIONS: Final[dict[str, Any]] = {"prefixes": ["TEMPORARY"], "postgresql_on_com
 rows = Table(
     "usermgr_rows",
     _metadata,
-    Column("line", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
     Column("id", BigInteger),
     Column("email", BinaryText, nullable=False),
     Column("name", String),
@@ -46,18 +47,20 @@ rows = Table(
     Column("active", Boolean),
     Column("created_at", Instant),
     Column("password", String),
+    Column("line", BigInteger),
     **_OPTIONS,
 )
 grants = Table(
     "usermgr_row_claims",
     _metadata,
-    Column("line", BigInteger, nullable=False),
+    Column("number", BigInteger, nullable=False),
     Column("claim_id", BigInteger, nullable=False),
     **_OPTIONS,
 )
 problems = Table(
     "usermgr_row_problems",
     _metadata,
+    Column("number", BigInteger, nullable=False),
     Column("line", BigInteger, nullable=False),
     Column("code", String, nullable=False),
     Column("reason", String, nullable=False),
@@ -144,15 +147,15 @@ def merge(
     raise Unavailable("other commands create the same users all the time", hint="try again")
 
 
-def find_problems(connection: Connection) -> Iterator[tuple[int, str, str]]:
-    """The (line, code, reason) of the rows that the merge could not store, by line."""
-    statement = text("SELECT line, code, reason FROM usermgr_row_problems ORDER BY line")
+def find_problems(connection: Connection) -> Iterator[tuple[int, int, str, str]]:
+    """The (number, line, code, reason) of the rows that the merge could not store, by number."""
+    statement = text("SELECT number, line, code, reason FROM usermgr_row_problems ORDER BY number")
     for row in connection.execute(statement, execution_options={"yield_per": 5_000}):
-        yield row.line, row.code, row.reason
+        yield row.number, row.line, row.code, row.reason
 
 
 def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[int, str, int, str]]:
-    """The (line, e-mail, id, outcome) of every row that is not a problem, by line."""
+    """The (number, e-mail, id, outcome) of every row that is not a problem, by number."""
     known = "'skipped'"
     if on_conflict == "update":
         known = """
@@ -160,9 +163,9 @@ def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[in
             THEN 'updated' ELSE 'unchanged' END
         """
     statement = f"""
-        SELECT i.line, i.email, u.id, CASE WHEN m.line IS NULL THEN 'created' ELSE {known} END
+        SELECT i.number, i.email, u.id, CASE WHEN m.number IS NULL THEN 'created' ELSE {known} END
         FROM usermgr_rows i JOIN users u ON u.email = i.email
-        LEFT JOIN usermgr_matched m ON m.line = i.line ORDER BY i.line
+        LEFT JOIN usermgr_matched m ON m.number = i.number ORDER BY i.number
     """
     for row in connection.execute(text(statement), execution_options={"yield_per": 5_000}):
         yield row[0], row[1], row[2], row[3]
@@ -176,26 +179,28 @@ def _match(connection: Connection, on_conflict: str, with_ids: bool) -> None:
     _make(
         connection,
         "usermgr_matched",
-        "SELECT i.line, u.id AS user_id FROM usermgr_rows i JOIN users u ON u.email = i.email",
+        "SELECT i.number, u.id AS user_id FROM usermgr_rows i JOIN users u ON u.email = i.email",
     )
     if on_conflict == "fail":
-        matched = "JOIN usermgr_matched m ON m.line = i.line"
+        matched = "JOIN usermgr_matched m ON m.number = i.number"
         _note(connection, "taken_email", "'the e-mail \"' || i.email || '\" is taken'", matched)
-    for column, name in (("name", "name"), ("role_id", "role")):
-        new = (
-            "LEFT JOIN usermgr_matched m ON m.line = i.line"
-            f" WHERE m.line IS NULL AND i.{column} IS NULL"
-        )
-        _note(connection, f"missing_{name}", f"'the {name} is missing'", new)
+    new = "LEFT JOIN usermgr_matched m ON m.number = i.number WHERE m.number IS NULL"
+    for name, missing in (
+        ("name", "i.name IS NULL"),
+        ("role", "i.role_id IS NULL AND i.name IS NOT NULL"),  # One problem a row.
+    ):
+        _note(connection, f"missing_{name}", f"'the {name} is missing'", f"{new} AND {missing}")
 
 
 def _drop_problems(connection: Connection) -> int:
     """Leave rows with a problem out of the rest; returns their number."""
-    rejected = _count(connection, "SELECT count(DISTINCT line) FROM usermgr_row_problems")
+    rejected = _count(connection, "SELECT count(*) FROM usermgr_row_problems")
     if rejected:
         for table in ("usermgr_rows", "usermgr_matched"):
             connection.execute(
-                text(f"DELETE FROM {table} WHERE line IN (SELECT line FROM usermgr_row_problems)")
+                text(
+                    f"DELETE FROM {table} WHERE number IN (SELECT number FROM usermgr_row_problems)"
+                )
             )
     return rejected
 
@@ -231,24 +236,28 @@ def _leave_first(connection: Connection, column: str, what: str) -> None:
     """Of the rows with the same value only the first stays; the others are problems."""
     connection.execute(
         text(f"""
-            INSERT INTO usermgr_row_problems (line, code, reason)
-            SELECT line, 'repeated_{column}',
-                '{what} "' || {column} || '" stands on line ' || first || ' already'
-            FROM (SELECT line, {column}, min(line) OVER (PARTITION BY {column}) AS first
-                  FROM usermgr_rows WHERE {column} IS NOT NULL) repeated
-            WHERE line > first
+            INSERT INTO usermgr_row_problems (number, line, code, reason)
+            SELECT number, line, 'repeated_{column}',
+                '{what} "' || {column} || '" stands on line ' || first_line || ' already'
+            FROM (SELECT number, coalesce(line, number) AS line, {column},
+                      row_number() OVER same AS occurrence,
+                      first_value(coalesce(line, number)) OVER same AS first_line
+                  FROM usermgr_rows WHERE {column} IS NOT NULL
+                  WINDOW same AS (PARTITION BY {column} ORDER BY number)) repeated
+            WHERE occurrence > 1
         """)
     )
     connection.execute(
-        text("DELETE FROM usermgr_rows WHERE line IN (SELECT line FROM usermgr_row_problems)")
+        text("DELETE FROM usermgr_rows WHERE number IN (SELECT number FROM usermgr_row_problems)")
     )
 
 
 def _note(connection: Connection, code: str, reason: str, condition: str) -> None:
     connection.execute(
         text(
-            "INSERT INTO usermgr_row_problems (line, code, reason)"
-            f" SELECT i.line, '{code}', {reason} FROM usermgr_rows i {condition}"
+            "INSERT INTO usermgr_row_problems (number, line, code, reason)"
+            f" SELECT i.number, coalesce(i.line, i.number), '{code}', {reason}"
+            f" FROM usermgr_rows i {condition}"
         )
     )
 
@@ -271,7 +280,7 @@ def _count(connection: Connection, statement: str) -> int:
 
 
 _CHANGED: Final = """
-    SELECT m.user_id FROM usermgr_matched m JOIN usermgr_rows i ON i.line = m.line
+    SELECT m.user_id FROM usermgr_matched m JOIN usermgr_rows i ON i.number = m.number
     JOIN users u ON u.id = m.user_id
     WHERE i.name <> u.name OR i.role_id <> u.role_id OR i.active <> u.active
     {or_password}
@@ -279,16 +288,16 @@ _CHANGED: Final = """
 """
 _ADDED: Final = """
     SELECT m.user_id, g.claim_id FROM usermgr_row_claims g
-    JOIN usermgr_matched m ON m.line = g.line
+    JOIN usermgr_matched m ON m.number = g.number
     LEFT JOIN user_claims h ON h.user_id = m.user_id AND h.claim_id = g.claim_id
     WHERE h.user_id IS NULL
 """
 _REMOVED: Final = """
     SELECT h.user_id, h.claim_id FROM usermgr_matched m
-    JOIN usermgr_rows i ON i.line = m.line AND i.has_claims
+    JOIN usermgr_rows i ON i.number = m.number AND i.has_claims
     JOIN user_claims h ON h.user_id = m.user_id
-    LEFT JOIN usermgr_row_claims g ON g.line = m.line AND g.claim_id = h.claim_id
-    WHERE g.line IS NULL
+    LEFT JOIN usermgr_row_claims g ON g.number = m.number AND g.claim_id = h.claim_id
+    WHERE g.number IS NULL
 """
 
 
@@ -338,7 +347,7 @@ def _apply(op: Operation, set_passwords: bool) -> dict[str, int]:
                 password = {password},
                 version = users.version + 1, updated_at = :now
             FROM usermgr_changed c JOIN usermgr_matched m ON m.user_id = c.user_id
-            JOIN usermgr_rows i ON i.line = m.line
+            JOIN usermgr_rows i ON i.number = m.number
             WHERE users.id = c.user_id
         """).bindparams(bindparam("now", op.started_at, Instant()))
     ).rowcount
@@ -379,8 +388,8 @@ def _create_new(op: Operation, with_ids: bool) -> tuple[int, int]:
                 ({column}name, email, password, role_id, active, created_at, created_in)
             {overriding} SELECT {value}i.name, i.email, coalesce(i.password, '!'), i.role_id,
                 coalesce(i.active, true), coalesce(i.created_at, :now), :operation
-            FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.line = i.line
-            WHERE m.line IS NULL ORDER BY i.email
+            FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.number = i.number
+            WHERE m.number IS NULL ORDER BY i.email
         """).bindparams(bindparam("now", op.started_at, Instant())),
         {"operation": op.id},
     ).rowcount
@@ -390,7 +399,7 @@ def _create_new(op: Operation, with_ids: bool) -> tuple[int, int]:
         text("""
             INSERT INTO user_claims (user_id, claim_id)
             SELECT u.id, g.claim_id FROM usermgr_row_claims g
-            JOIN usermgr_rows i ON i.line = g.line JOIN users u ON u.email = i.email
+            JOIN usermgr_rows i ON i.number = g.number JOIN users u ON u.email = i.email
             WHERE u.created_in = :operation ORDER BY u.id, g.claim_id
         """),
         {"operation": op.id},

@@ -37,11 +37,13 @@ T = TypeVar("T")
 
 
 class Problem(NamedTuple):
-    """What is wrong with the row that begins on a line: a code to count by, and words.
+    """What is wrong with a row: a code to count by, and words.
 
-    ``row`` is what was read of a row that is in no column: its cells, or its text.
+    ``number`` and ``line`` are those of ``Chunk``. ``row`` is what was read of a row that is in no
+    column: its cells, or its text.
     """
 
+    number: int
     line: int
     code: str
     reason: str
@@ -50,12 +52,15 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Chunk:
-    """Rows as columns: ``lines`` and every column have one item a row.
+    """Rows as columns: ``numbers``, ``lines`` and every column have one item a row.
 
-    Cells of csv and tsv are text; values of json are what they are, and None where the key is
-    missing or null. ``problems`` are rows that are not in the columns.
+    A row is known by its number; numbers ascend. It is the line on which the row begins, but in
+    json, where many rows may stand on one line, it counts them. Cells of csv and tsv are text;
+    values of json are what they are, and None where the key is missing or null. ``problems`` are
+    rows that are not in the columns.
     """
 
+    numbers: Sequence[int]
     lines: Sequence[int]
     columns: Mapping[str, Sequence[Any]]
     problems: list[Problem] = field(default_factory=list)
@@ -217,9 +222,9 @@ def _first_lines(rows: Sequence[Sequence[str]], before: int) -> list[int]:
 def _chunk(header: list[str], rows: list[list[str]], lines: Sequence[int]) -> Chunk:
     width = len(header)
     if set(map(len, rows)) == {width}:
-        return Chunk(lines, dict(zip(header, zip(*rows, strict=True), strict=True)))
+        return Chunk(lines, lines, dict(zip(header, zip(*rows, strict=True), strict=True)))
     problems = [
-        Problem(line, "ragged_row", f"it has {len(row)} cells, the header has {width}", row)
+        Problem(line, line, "ragged_row", f"it has {len(row)} cells, the header has {width}", row)
         for line, row in zip(lines, rows, strict=True)
         if row and len(row) != width
     ]
@@ -227,12 +232,14 @@ def _chunk(header: list[str], rows: list[list[str]], lines: Sequence[int]) -> Ch
     columns: dict[str, Sequence[Any]] = dict.fromkeys(header, ())
     if kept:
         columns = dict(zip(header, zip(*(row for _, row in kept), strict=True), strict=True))
-    return Chunk([line for line, _ in kept], columns, problems)
+    kept_lines = [line for line, _ in kept]
+    return Chunk(kept_lines, kept_lines, columns, problems)
 
 
 class Item(NamedTuple):
-    """A value of a JSON text, or the error in its place, and the line on which it begins."""
+    """A value of a JSON text, or the error in its place, and which of the rows it is."""
 
+    number: int
     line: int
     value: Any
     text: str | None = None
@@ -245,9 +252,9 @@ def read_jsonl(file: InputText) -> Iterator[Chunk]:
         for line, text in enumerate(file, 1):
             if text.strip() and not text.startswith("#"):
                 try:
-                    yield Item(line, _DECODER.decode(text.strip()))
+                    yield Item(line, line, _DECODER.decode(text.strip()))
                 except (ValueError, RecursionError) as error:
-                    yield Item(line, error, text.strip())
+                    yield Item(line, line, error, text.strip())
 
     yield from _read_objects(file, values())
 
@@ -336,11 +343,12 @@ def _array_items(file: InputText) -> Iterator[Item]:
 
 
 def _items_until_bracket(window: _Window) -> Iterator[Item]:
-    separator = ","
+    separator, number = ",", 0
     while separator == ",":
+        number += 1
         window.next_character()
         line = window.line
-        yield Item(line, window.item())
+        yield Item(number, line, window.item())
         separator = window.next_character()
         if separator not in (",", "]") or not separator:
             raise InvalidInput(
@@ -353,7 +361,7 @@ def _items_until_bracket(window: _Window) -> Iterator[Item]:
 def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
     for found in _parts(values, file):
         problems = [
-            Problem(item.line, "invalid_json", _told(item.value), item.text)
+            Problem(item.number, item.line, "invalid_json", _told(item.value), item.text)
             for item in found
             if not isinstance(item.value, dict)
         ]
@@ -362,7 +370,8 @@ def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
         if len(names) > COLUMNS_MAX:
             raise InvalidInput(f"the objects before line {found[-1].line} have {len(names)} keys")
         columns = {name: [item.value.get(name) for item in kept] for name in names}
-        yield Chunk([item.line for item in kept], columns, problems)
+        numbers, lines = [item.number for item in kept], [item.line for item in kept]
+        yield Chunk(numbers, lines, columns, problems)
 
 
 def _told(value: Any) -> str:

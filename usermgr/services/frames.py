@@ -42,7 +42,7 @@ USER_COLUMNS = (
 )
 GRANT_COLUMNS = ("user_id", "claim_id")
 STAGED_COLUMNS = (
-    "line",
+    "number",
     "id",
     "email",
     "name",
@@ -51,17 +51,18 @@ STAGED_COLUMNS = (
     "active",
     "created_at",
     "password",
+    "line",
 )
-STAGED_GRANT_COLUMNS = ("line", "claim_id")
+STAGED_GRANT_COLUMNS = ("number", "claim_id")
 
 
 @dataclass(frozen=True, slots=True)
 class FrameOptions:
     """What frames are made for.
 
-    ``staged`` frames are for the staging tables and refer to rows by line; the others are new users
-    with ids, created in the operation ``created_in`` at ``now``. Where an
-    index of e-mails is there already, frames ``sorted`` by e-mail visit its pages in order.
+    ``staged`` frames are for the staging tables and refer to rows by number; the others are new
+    users with ids, created in the operation ``created_in`` at ``now``. Where an index of e-mails is
+    there already, frames ``sorted`` by e-mail visit its pages in order.
     ``as_copy`` renders the rows for PostgreSQL's COPY; else they are columns. ``with_outcomes``
     notes what becomes of each row. ``with_ids`` gives new users the ids that the rows have.
     """
@@ -132,13 +133,15 @@ def _resolved(rows: Rows, resolve: Resolve) -> Rows:
     found = {held: tuple(dict.fromkeys(map(claims.get, held))) for held in combinations}
     bad: dict[int, Problem] = {}
     if None in roles.values() or None in claims.values():
-        for position, line in enumerate(rows.lines):
+        for position, (number, line) in enumerate(zip(rows.numbers, rows.lines, strict=True)):
             role, held = rows.roles[position], rows.claims[position] or ()
             unknown = next((name for name in held if claims[name] is None), None)
             if role and roles[role] is None:
-                bad[position] = Problem(line, "unknown_role", f'no role "{visible(role)}"')
+                reason = f'no role "{visible(role)}"'
+                bad[position] = Problem(number, line, "unknown_role", reason)
             elif unknown is not None:
-                bad[position] = Problem(line, "unknown_claim", f'no claim "{visible(unknown)}"')
+                reason = f'no claim "{visible(unknown)}"'
+                bad[position] = Problem(number, line, "unknown_claim", reason)
     kept = rows.without(bad)
     kept.roles = [roles[name] if name else None for name in kept.roles]  # type: ignore[misc]
     kept.claims = [found[held] if held else held for held in kept.claims]  # type: ignore[misc]
@@ -147,7 +150,7 @@ def _resolved(rows: Rows, resolve: Resolve) -> Rows:
 
 def _frame(rows: Rows, ids: Callable[[], Sequence[int]], options: FrameOptions) -> Frame:
     number = len(rows.lines)
-    keys: Sequence[int] = rows.lines
+    keys: Sequence[int] = rows.numbers
     users: list[Column] = []
     outcomes = ""
     if options.staged:
@@ -158,9 +161,9 @@ def _frame(rows: Rows, ids: Callable[[], Sequence[int]], options: FrameOptions) 
         keys = rows.ids if options.with_ids else ids()  # type: ignore[assignment]
         users = _user_columns(rows, keys, options)
         if options.with_outcomes:
-            lines = zip(rows.lines, rows.emails, keys, strict=True)
+            stored = zip(rows.numbers, rows.emails, keys, strict=True)
             outcomes = "".join(
-                f"{line}\t{email}\t{key}\tcreated\n" for line, email, key in sorted(lines)
+                f"{which}\t{email}\t{key}\tcreated\n" for which, email, key in sorted(stored)
             )
     grants = _grant_columns(keys, rows.claims)
     encode = copy_text if options.as_copy else list
@@ -190,7 +193,7 @@ def _user_columns(rows: Rows, ids: Sequence[int], options: FrameOptions) -> list
 
 def _staged_columns(rows: Rows) -> list[Column]:
     return [
-        rows.lines,
+        rows.numbers,
         rows.ids,
         rows.emails,
         rows.names,
@@ -199,6 +202,7 @@ def _staged_columns(rows: Rows) -> list[Column]:
         rows.active,
         rows.created_at,
         rows.hashes,
+        Same(None) if list(rows.lines) == list(rows.numbers) else rows.lines,
     ]
 
 

@@ -126,10 +126,10 @@ class ImportSource:
         for rows in prepare(self.chunks(), self.rules):
             secrets = list(rows.secrets)
             if self._generated is not None:
-                for position, line in enumerate(rows.lines):
+                for position, number in enumerate(rows.numbers):
                     if secrets[position] is None and rows.hashes[position] is None:
                         secrets[position] = password = generate_password()
-                        self._generated.write(f"{line}\t{rows.emails[position]}\t{password}\n")
+                        self._generated.write(f"{number}\t{rows.emails[position]}\t{password}\n")
             made = hash_all(secrets, progress=hashed)
             for stored, given in zip(made, rows.hashes, strict=True):
                 self._hashes.write(f"{stored or given or ''}\n")
@@ -142,13 +142,13 @@ class ImportSource:
                 spool.close()
 
     def generated(self) -> Iterator[tuple[int, str, str]]:
-        """The (line, e-mail, password) of the passwords that were generated, by line."""
+        """The (number, e-mail, password) of the rows that got a password, by number."""
         if self._generated is None:
             return
         self._generated.seek(0)
         for text in self._generated:
-            line, email, password = text.rstrip("\n").split("\t")
-            yield int(line), email, password
+            number, email, password = text.rstrip("\n").split("\t")
+            yield int(number), email, password
 
     def _read_hashes(self) -> Iterator[str | None]:
         if self._hashes is None:

@@ -148,7 +148,7 @@ class Import:
                 self._way = Way.APPEND
                 return self._load()
         except DBAPIError as error:
-            if getattr(error.orig, "pgcode", None) not in _GIVES_WAY and not _is_taken(error):
+            if not _gives_way(error):
                 raise
             raise _GiveWay from error
 
@@ -291,17 +291,24 @@ class _GiveWay(Exception):
     """What a direct way cannot do: the merge has to."""
 
 
-_GIVES_WAY = ("23505", "40P01")
-"""SQLSTATE of a violated unique constraint, and of a deadlock with another import."""
+_GIVES_WAY = (
+    "23502",  # a new user lacks the name or the role
+    "23505",  # an e-mail is taken, or stands in the file twice, or an id does
+    "40P01",  # a deadlock with another import
+    "UNIQUE constraint failed: users.",
+    "NOT NULL constraint failed: users.",
+)
+"""SQLSTATEs of PostgreSQL and messages of SQLite that say what the merge tells by row."""
 
 
-def _is_taken(error: DBAPIError) -> bool:
-    return str(error.orig).startswith("UNIQUE constraint failed: users.")
+def _gives_way(error: DBAPIError) -> bool:
+    told = getattr(error.orig, "pgcode", None) or str(error.orig)
+    return told.startswith(_GIVES_WAY)
 
 
 def read_outcomes(outcomes: IO[str]) -> Iterator[RowOutcome]:
-    """The outcomes of the rows, in the order of their lines."""
+    """The outcomes of the rows, in the order of their numbers."""
     outcomes.seek(0)
     for text in outcomes:
-        line, email, user_id, outcome = text.rstrip("\n").split("\t")
-        yield RowOutcome(int(line), email, int(user_id), outcome)
+        number, email, user_id, outcome = text.rstrip("\n").split("\t")
+        yield RowOutcome(int(number), email, int(user_id), outcome)

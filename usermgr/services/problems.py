@@ -1,4 +1,4 @@
-"""What is wrong with the rows of an import: counted, and kept on disk by line."""
+"""What is wrong with the rows of an import: counted, and kept on disk by the rows' numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST: Final = 10
 class Problems:
     """The problems of one import; memory does not grow with their number.
 
-    Those of the rows themselves are found in the order of their lines, those that the database
+    Those of the rows themselves are found in the order of their numbers, those that the database
     finds come later and are in that order again: ``__iter__`` merges both.
     """
 
@@ -32,7 +32,7 @@ class Problems:
         return self.counts.total()
 
     def begin(self) -> None:
-        """Begin a series whose lines ascend."""
+        """Begin a series whose numbers ascend."""
         self._spools.append(temporary_lines())
 
     def add(self, found: Iterable[Problem]) -> None:
@@ -52,7 +52,7 @@ class Problems:
         for spool in self._spools:
             spool.seek(0)
             series.append(Problem(*json.loads(line)) for line in spool)
-        return heapq.merge(*series, key=lambda problem: problem.line)
+        return heapq.merge(*series, key=lambda problem: problem.number)
 
     def close(self) -> None:
         """Remove what is on disk."""

@@ -20,7 +20,7 @@ Rejected = tuple[Problem, Mapping[str, Any] | None]
 
 
 def write_rejects(out: IO[str], source: ImportSource, problems: Iterable[Problem]) -> None:
-    """Write the rows with problems, which come in the order of their lines."""
+    """Write the rows with problems, which come in the order of their numbers."""
     secret = source.rules.mapping.get("password", "password")
     if source.format_name in ("csv", "tsv"):
         _write_table(out, source, problems, secret)
@@ -70,14 +70,14 @@ def _write_objects(
 
 
 def _rejected(source: ImportSource, problems: Iterable[Problem]) -> Iterator[Rejected]:
-    """Each problem with the row it stands for, where that can be had; one problem a line."""
+    """Each problem with the row it stands for, where that can be had; one problem a row."""
     pending = iter(problems)
     problem = next(pending, None)
     for chunk in source.chunks():
-        positions = {line: position for position, line in enumerate(chunk.lines)}
-        last = max([*chunk.lines[-1:], *(p.line for p in chunk.problems)], default=0)
-        while problem is not None and problem.line <= last:
-            position = positions.get(problem.line)
+        positions = {number: position for position, number in enumerate(chunk.numbers)}
+        last = max([*chunk.numbers[-1:], *(p.number for p in chunk.problems)], default=0)
+        while problem is not None and problem.number <= last:
+            position = positions.get(problem.number)
             row = None
             if position is not None:
                 row = {

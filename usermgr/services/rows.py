@@ -61,11 +61,13 @@ class RowRules:
 class Rows:
     """Users as columns of equal length, ready to be stored, and what was refused.
 
+    ``numbers`` tell rows apart, ``lines`` are for people; see ``Chunk``.
     ``roles`` and the items of ``claims`` are names or ids, not resolved yet. None means "leave
     alone" where the user exists. ``secrets`` are plain passwords in NFC, ``hashes`` what is stored;
     a row has one of them or none. ``ids`` are None throughout unless they are to be kept.
     """
 
+    numbers: Sequence[int]
     lines: Sequence[int]
     emails: Sequence[str]
     names: Sequence[str | None]
@@ -126,7 +128,7 @@ def prepare(chunks: Iterable[Chunk], rules: RowRules) -> Iterator[Rows]:
     for chunk in chunks:
         columns = _known_columns(chunk.columns, rules, required=required)
         required = required and not columns
-        yield _Checker(chunk.lines, columns, rules).rows(chunk.problems)
+        yield _Checker(chunk, columns, rules).rows(chunk.problems)
 
 
 def _known_columns(
@@ -167,15 +169,15 @@ def _known_columns(
 class _Checker:
     """Checks one chunk; ``bad`` collects the first problem of each row, by position."""
 
-    def __init__(
-        self, lines: Sequence[int], columns: Mapping[str, Sequence[Any]], rules: RowRules
-    ) -> None:
-        self._lines, self._columns, self._rules = lines, columns, rules
+    def __init__(self, chunk: Chunk, columns: Mapping[str, Sequence[Any]], rules: RowRules) -> None:
+        self._numbers, self._lines = chunk.numbers, chunk.lines
+        self._columns, self._rules = columns, rules
         self._bad: dict[int, Problem] = {}
 
     def rows(self, problems: list[Problem]) -> Rows:
         """The rows of the chunk without the bad ones, which join the problems that are known."""
         rows = Rows(
+            self._numbers,
             self._lines,
             self._emails(),
             self._names(),
@@ -200,7 +202,8 @@ class _Checker:
 
     def _refuse(self, position: int, code: str, reason: str) -> None:
         if position not in self._bad:
-            self._bad[position] = Problem(self._lines[position], code, reason)
+            number, line = self._numbers[position], self._lines[position]
+            self._bad[position] = Problem(number, line, code, reason)
 
     def _texts(self, name: str) -> Sequence[str]:
         """The column as text; what is missing or empty is ``""``."""

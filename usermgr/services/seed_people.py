@@ -96,8 +96,10 @@ class SeedSource:
             names, emails, roles, held, active, created_at = zip(*chunk, strict=True)
             claims = {picked: tuple(plan.claims[i] for i in picked) for picked in set(held)}
             nothing = [None] * len(chunk)
+            numbers = range(first, first + len(chunk))
             yield Rows(
-                lines=range(first, first + len(chunk)),
+                numbers=numbers,
+                lines=numbers,
                 emails=emails,
                 names=names,
                 roles=[plan.roles[position] for position in roles],

@@ -1,0 +1,113 @@
+"""Rows that are easily mistaken for each other, and what the reject file says of odd ones."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.commands import Command
+from tests.support.consistency import broken_promises
+
+LETTERS = "xyz"
+
+
+@pytest.fixture(autouse=True)
+def labels(cli: Command) -> None:
+    assert cli("role", "create", "member").exit_code == 0
+    for claim in LETTERS:
+        assert cli("claim", "create", claim).exit_code == 0
+
+
+def held_claims(cli: Command) -> dict[str, list[str]]:
+    users = cli("user", "list", "-o", "json").json
+    return {user["email"]: user["claims"] for user in users}
+
+
+def one_line(users: list[dict[str, Any]]) -> str:
+    """A json file whose rows all begin on its first line."""
+    Path("users.json").write_text(json.dumps(users))
+    return "users.json"
+
+
+@pytest.mark.parametrize("on_conflict", ["fail", "skip", "update"])
+def test_rows_on_one_line_of_json_stay_apart(
+    cli: Command, database_url: str, on_conflict: str
+) -> None:
+    users = [
+        {"name": f"N{c}", "email": f"{c}@example.com", "role": "member", "claims": [c]}
+        for c in LETTERS
+    ]
+    # The second time all of them are new again, but the tables are not empty.
+    for domain in ("", "also."):
+        for user in users:
+            user["email"] = f"{user['claims'][0]}@{domain}example.com"
+        bad = [{"name": "Bad", "email": f"{n}@", "role": "member"} for n in range(2)]
+        done = cli(
+            *("user", "import", one_line([*users[:2], *bad, *users[2:]]), "--on-error", "skip"),
+            *("--on-conflict", on_conflict, "--results", "results.csv", "-o", "json"),
+            *("--rejects", "rejects.json", "--generate-passwords", f"{domain}passwords.csv"),
+        )
+        assert (done.exit_code, done.json["read"], done.json["created"]) == (6, 5, 3)
+        assert done.stderr.count("line 1: ") == 2
+        rejects = json.loads(Path("rejects.json").read_text())
+        assert [(row["line"], row["email"]) for row in rejects] == [(1, "0@"), (1, "1@")]
+        emails = [user["email"] for user in users]
+        for file in ("results.csv", f"{domain}passwords.csv"):
+            rows = csv.DictReader(io.StringIO(Path(file).read_text()))
+            assert [row["email"] for row in rows] == emails
+    assert held_claims(cli) == {
+        f"{c}@{domain}example.com": [c] for domain in ("", "also.") for c in LETTERS
+    }
+    assert broken_promises(database_url) == {}
+
+
+def test_updates_from_one_line_of_json_reach_whom_they_name(
+    cli: Command, database_url: str
+) -> None:
+    users: list[dict[str, Any]] = [
+        {"name": "N", "email": f"{c}@example.com", "role": "member", "claims": [c]} for c in LETTERS
+    ]
+    assert cli("user", "import", one_line(users)).exit_code == 0
+    users[0]["claims"], users[1]["name"] = ["y", "z"], "New"
+    users.append({"name": "Again", "email": "x@example.com", "role": "member"})
+    done = cli(
+        *("user", "import", one_line(users), "--on-conflict", "update", "--on-error", "skip"),
+        *("-o", "json"),
+    )
+    assert (done.exit_code, done.json["updated"], done.json["unchanged"]) == (6, 2, 1)
+    assert 'the e-mail \\"x@example.com\\" stands on line 1 already' in done.stderr
+    assert held_claims(cli) == {
+        "x@example.com": ["y", "z"],
+        "y@example.com": ["y"],
+        "z@example.com": ["z"],
+    }
+    assert [u["name"] for u in cli("user", "list", "-o", "json").json] == ["N", "New", "N"]
+    assert broken_promises(database_url) == {}
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_new_user_without_name_and_role_is_one_bad_row(cli: Command, *, beside: bool) -> None:
+    if beside:
+        person = ("--name", "A", "--email", "a@example.com", "--role", "member", "--no-password")
+        assert cli("user", "create", *person).exit_code == 0
+    content = "name,email,role\nN,n@example.com,member\n,b@example.com,\nC,c@example.com,\n"
+    Path("users.csv").write_text(content)
+    words = ("--on-conflict", "update", "--rejects", "rejects.csv")
+    done = cli("user", "import", "users.csv", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[:3] == [
+        "error: 2 of 3 rows are bad: nothing was stored",
+        "  line 3: the name is missing",
+        "  line 4: the role is missing",
+    ]
+    assert Path("rejects.csv").read_text().splitlines()[1:] == [
+        "3,the name is missing,,b@example.com,",
+        "4,the role is missing,C,c@example.com,",
+    ]
+    partly = cli("user", "import", "users.csv", *words, "--on-error", "skip", "-o", "json")
+    assert (partly.exit_code, partly.json["created"], partly.json["rejected"]) == (6, 1, 2)
