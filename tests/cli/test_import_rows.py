@@ -111,3 +111,54 @@ def test_a_new_user_without_name_and_role_is_one_bad_row(cli: Command, *, beside
     ]
     partly = cli("user", "import", "users.csv", *words, "--on-error", "skip", "-o", "json")
     assert (partly.exit_code, partly.json["created"], partly.json["rejected"]) == (6, 1, 2)
+
+
+# What a file holds, and how the rows of its reject file end: with what was read of each.
+NO_TEXT: dict[str, tuple[bytes, list[bytes]]] = {
+    "csv": (
+        b'name,email,role\nB\xff,b@example.com,member\nC,c@\n"D\rE",d@example.com,member\n',
+        [b",B\xff,b@example.com,member", b",C,c@", b',"D\rE",d@example.com,member'],
+    ),
+    "tsv": (
+        b"name\temail\trole\nB\xff\tb@example.com\tmember\nC\tc@\n",
+        [b"\tB\xff\tb@example.com\tmember", b"\tC\tc@"],
+    ),
+    # Of JSON half surrogates stay the escapes that they were, and bytes become some.
+    "jsonl": (
+        b'{"name": "B\\ud800", "email": "b@example.com"}\n{"name": "C", "email": "c\xff@c.com"}\n',
+        [b', "name": "B\\ud800", "email": "b@example.com"}', b', "email": "c\\udcff@c.com"}'],
+    ),
+    "json": (
+        b'[\n{"name": "B\\udcff", "email": "b@example.com"},\n{"name": "C", "email": "c@"}\n]\n',
+        [b', "name": "B\\udcff", "email": "b@example.com"},', b', "email": "c@"}'],
+    ),
+}
+
+
+@pytest.mark.parametrize("format_name", NO_TEXT)
+def test_what_is_no_text_is_refused_and_given_back(cli: Command, format_name: str) -> None:
+    content, endings = NO_TEXT[format_name]
+    Path(f"0.{format_name}").write_bytes(content)
+    # The rejects of rejects are the same again.
+    for turn in range(2):
+        source, rejects = f"{turn}.{format_name}", f"{turn + 1}.{format_name}"
+        done = cli("user", "import", source, "--on-error", "skip", "--rejects", rejects)
+        assert (done.exit_code, done.stderr.count("\n  line ")) == (6, len(endings))
+        rows = Path(rejects).read_bytes().split(b"\n")[:-1]
+        if format_name != "jsonl":
+            rows = rows[1 : len(endings) + 1]
+        found = [row[-len(ending) :] for row, ending in zip(rows, endings, strict=True)]
+        assert found == endings
+    assert cli("user", "list", "-o", "json").json == []
+
+
+def test_what_is_no_json_is_kept_as_text(cli: Command) -> None:
+    content = b'{"name": "C\xff\n["x"]\n{"password": "secret of D\n'
+    done = cli("user", "import", "-", "--rejects", "r.jsonl", stdin=content)
+    assert (done.exit_code, done.stdout) == (2, "")
+    rows = [json.loads(line) for line in Path("r.jsonl").read_bytes().splitlines()]
+    assert [(row["line"], row.get("text")) for row in rows] == [
+        (1, '{"name": "C\udcff'),
+        (2, None),
+        (3, None),
+    ]

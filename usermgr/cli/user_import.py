@@ -221,8 +221,11 @@ class _Files:
 
         rejects, results, passwords = self._paths
         enter = self._stack.enter_context
-        # Rejects are for failures as well: only they are kept when the command fails.
-        self.rejects = enter(PendingFile(rejects, mode=0o600, kept=True)) if rejects else None
+        self.rejects = None
+        if rejects:
+            # They are for failures as well, and give back bytes that are no UTF-8 as they were.
+            kept = PendingFile(rejects, mode=0o600, kept=True, errors="surrogateescape")
+            self.rejects = enter(kept)
         self.results = enter(PendingFile(results)) if results else None
         self.passwords = (
             enter(PendingFile(passwords, mode=0o600, must_be_new=True)) if passwords else None

@@ -20,12 +20,20 @@ class PendingFile:
     Raises InvalidInput when it cannot be made or, with ``must_be_new``, is there already, and
     Unavailable when it cannot be written. When the block fails, also after ``publish``, no file is
     left unless it is to be ``kept``; one that was there before and was not replaced yet stays.
+    ``errors`` says what becomes of half surrogates, as for ``open``.
     """
 
     def __init__(
-        self, path: Path, *, mode: int = 0o666, must_be_new: bool = False, kept: bool = False
+        self,
+        path: Path,
+        *,
+        mode: int = 0o666,
+        must_be_new: bool = False,
+        kept: bool = False,
+        errors: str = "strict",
     ) -> None:
         self.path, self._mode, self._must_be_new, self._kept = path, mode, must_be_new, kept
+        self._errors = errors
         self._published = False
         if must_be_new and os.path.lexists(path):
             raise self._exists()
@@ -45,7 +53,9 @@ class PendingFile:
         umask = os.umask(0)
         os.umask(umask)
         os.fchmod(descriptor, self._mode & ~umask)
-        self.text: IO[str] = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
+        self.text: IO[str] = os.fdopen(
+            descriptor, "w", encoding="utf-8", errors=self._errors, newline=""
+        )
         return self
 
     def publish(self) -> None:

@@ -1,7 +1,9 @@
 """The reject file: the rows that were refused, in the input's own format, plus line and reason.
 
-It can be corrected and imported again. It never holds a plain password: the cells are emptied, and
-of rows that could not be taken apart nothing is kept where a password may stand in them.
+It can be corrected and imported again. Bytes that are no UTF-8 come out of csv and tsv as they
+were, and of json as escapes of half surrogates. It never holds a plain password: the cells are
+emptied, and of rows that could not be taken apart nothing is kept where a password may stand in
+them.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ def _write_table(
     out: IO[str], source: ImportSource, problems: Iterable[Problem], secret: str
 ) -> None:
     first = next(source.chunks(), None)
-    header = [name for name in (first.columns if first else ()) if name not in _ADDED]
+    columns = list(first.columns) if first else []
+    header = [name for name in columns if name not in _ADDED]
+    # What is fed again has them already, also where a row has more or fewer cells than the header.
+    added_cells = len(_ADDED) if tuple(columns[: len(_ADDED)]) == _ADDED else 0
     write = _row_writer(out, source)
     write([*_ADDED, *header])
     for problem, row in _rejected(source, problems):
@@ -41,7 +46,7 @@ def _write_table(
             write([*added, *("" if name == secret else row.get(name, "") for name in header)])
         else:
             # Nobody knows which of the cells is the password.
-            write([*added, *(() if secret in header else problem.row or ())])
+            write([*added, *(() if secret in header else (problem.row or ())[added_cells:])])
 
 
 def _row_writer(out: IO[str], source: ImportSource) -> Callable[[Sequence[str]], Any]:
@@ -63,10 +68,19 @@ def _write_objects(
             shown |= {key: value for key, value in row.items() if key != secret}
         elif problem.row is not None and secret not in str(problem.row):
             shown["text"] = problem.row
-        out.write(separator + json.dumps(shown, ensure_ascii=False) + ("" if array else "\n"))
+        out.write(separator + _json(shown) + ("" if array else "\n"))
         separator = ",\n" if array else ""
     if array:
         out.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _json(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
 
 
 def _rejected(source: ImportSource, problems: Iterable[Problem]) -> Iterator[Rejected]:
