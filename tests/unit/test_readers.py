@@ -24,7 +24,6 @@ from usermgr.formats.readers import (
     STEP,
     Chunk,
     Problem,
-    line_of,
     read_csv,
     read_json,
     read_jsonl,
@@ -147,19 +146,23 @@ def check(read: Read, document: Document, encoding: str, sizes: dict[str, int]) 
     """What is read is what was written, on its lines; and no two rows are taken for one."""
     good: list[tuple[int, dict[str, Any]]] = []
     bad: list[Problem] = []
+    numbers: list[int] = []
     content = document.text.encode(encoding)
     with limited(sizes), opened(content, lines=read is not read_json) as text:
         for chunk in read(text):
             assert {len(column) for column in chunk.columns.values()} <= {len(chunk.lines)}
             rows = zip(*chunk.columns.values(), strict=True)
-            for line, row in zip(chunk.lines, rows, strict=bool(chunk.columns)):
+            for line, number, row in zip(
+                chunk.lines, chunk.numbers, rows, strict=bool(chunk.columns)
+            ):
                 good.append((line, dict(zip(chunk.columns, row, strict=True))))
+                numbers.append(number)
             bad += chunk.problems
-    for told in ([line for line, _ in good], [problem.line for problem in bad]):
+    for told in (numbers, [problem.number for problem in bad]):
         assert told == sorted(set(told))
-    assert not {line for line, _ in good} & {problem.line for problem in bad}
-    assert [line_of(line) for line, _ in good] == [line for line, _ in document.good]
-    assert [line_of(problem.line) for problem in bad] == [line for line, _ in document.bad]
+    assert not set(numbers) & {problem.number for problem in bad}
+    assert [line for line, _ in good] == [line for line, _ in document.good]
+    assert [problem.line for problem in bad] == [line for line, _ in document.bad]
     if read in (read_csv, read_tsv):
         assert [[*row.values()] for _, row in good] == [cells for _, cells in document.good]
         assert [problem.row for problem in bad] == [cells for _, cells in document.bad]
@@ -211,7 +214,7 @@ def test_a_chunk_ends_soon_after_its_rows(
     *full, last = [len(chunk.lines) for chunk in chunks]
     assert all(CHUNK_ROWS <= length < CHUNK_ROWS + STEP for length in full)
     assert 0 < last < CHUNK_ROWS + STEP
-    lines = [line_of(line) for chunk in chunks for line in chunk.lines][:number]
+    lines = [line for chunk in chunks for line in chunk.lines][:number]
     assert lines == [2 + position * row_lines for position in range(number)]
     names = [name for chunk in chunks for name in chunk.columns["name"]][:number]
     assert names == list(map(str, range(number)))

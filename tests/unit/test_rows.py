@@ -85,10 +85,14 @@ def create(op: Operation, new: NewUser) -> User | str:
         return f"{error.message} ({error.hint})"
 
 
+def _row(columns: Mapping[str, Sequence[Any]], position: int) -> dict[str, list[Any]]:
+    return {name: [cells[position]] for name, cells in columns.items()}
+
+
 def prepared(columns: Mapping[str, Sequence[Any]], rules: RowRules = RULES) -> Rows:
     """The rows of one chunk with these columns, numbered from 0."""
     number = len(next(iter(columns.values())))
-    (rows,) = prepare([Chunk(range(number), columns)], rules)
+    (rows,) = prepare([Chunk(range(number), range(number), columns)], rules)
     return rows
 
 
@@ -288,7 +292,7 @@ def test_a_row_is_the_same_alone_and_among_others(
             rows
             for position in range(len(columns["email"]))
             for rows in prepare(
-                [Chunk([position], {name: [cells[position]] for name, cells in columns.items()})],
+                [Chunk([position], [position], _row(columns, position))],
                 rules,
             )
         ]
@@ -335,9 +339,11 @@ def test_a_key_that_later_objects_lack_is_missing_there() -> None:
     rules = RowRules(password_min_length=8, mapping={"claims": "groups"})
     first = {**whole_rows(1), "groups": [["a"]]}
     later = {"name": ["B"], "role": ["member"]}
-    one, two = prepare([Chunk([1], first), Chunk([2], later)], rules)
+    one, two = prepare([Chunk([1], [1], first), Chunk([2], [2], later)], rules)
     assert (one.claims, one.problems) == ([("a",)], [])
-    assert [tuple(p) for p in two.problems] == [(2, "invalid_email", "the e-mail is missing", None)]
+    assert [tuple(p) for p in two.problems] == [
+        (2, 2, "invalid_email", "the e-mail is missing", None)
+    ]
 
 
 @pytest.mark.parametrize(
