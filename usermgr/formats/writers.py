@@ -30,7 +30,8 @@ def plain(value: Any) -> Any:
 
 def instant(value: datetime) -> str:
     """RFC 3339 in UTC with microseconds: as text, instants sort like instants."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    naive = value.astimezone(UTC).replace(tzinfo=None)
+    return naive.isoformat(timespec="microseconds") + "Z"
 
 
 def cell(value: Any) -> str:
