@@ -183,6 +183,43 @@ def test_what_the_file_lacks_stays(cli: Command) -> None:
 
 
 @pytest.mark.usefixtures("company")
+@pytest.mark.parametrize(
+    ("stored", "meant"),
+    [
+        ("Read", "READ"),
+        ("É", "é"),
+        ("É", "E\u0301"),
+        ("ΑΣ", "ας"),
+        ("ας", "ΑΣ"),
+        ("İ", "i"),
+        ("i\u0307", "İ"),
+        ("Straße", "STRASSE"),
+        ("x", "2"),
+        ("x", "77"),
+    ],
+)
+def test_a_name_means_what_it_means_to_other_commands(
+    cli: Command, stored: str, meant: str
+) -> None:
+    """Which letters differ in case only is what the database says, and digits are an id."""
+    assert cli("claim", "create", stored).exit_code == 0
+    file = write("x.jsonl", json.dumps({"email": "bruno@example.com", "claims": [meant]}))
+    words = (file, "--on-conflict", "update")
+    for more in ((), ("--create-claims",)):
+        known = cli("claim", "show", meant, "-o", "json")
+        done = run_import(cli, *words, *more)
+        if more and meant != "77":
+            known = cli("claim", "show", meant, "-o", "json")
+            assert known.exit_code == 0
+        held = cli("user", "show", "bruno@example.com", "-o", "json").json["claims"]
+        if known.exit_code == 0:
+            assert (done.exit_code, held) == (0, [known.json["description"]])
+        else:
+            assert (done.exit_code, held) == (2, [])
+            assert "line 1: no claim" in done.stderr
+
+
+@pytest.mark.usefixtures("company")
 @pytest.mark.parametrize("on_conflict", ["skip", "update"])
 def test_a_dry_run_reports_the_same_and_changes_nothing(cli: Command, on_conflict: str) -> None:
     text = HEADER + "".join(ROWS) + "Ana X,ana@example.com,member,,,\nbad,bad,member,,,\n"

@@ -23,12 +23,12 @@ class LabelIds:
         self._op, self._table, self._creates = op, table, create
         self.created = 0
         self._by_id: set[int] = set()
+        self._beyond_ascii = False
         self._known: dict[str, int | None] = {}
         stored = select(table.c.id, table.c.description).with_for_update(key_share=True, read=True)
         for row in op.connection.execute(stored):
             self._by_id.add(row.id)
-            self._known[row.description] = row.id
-            self._known.setdefault(row.description.lower(), row.id)
+            self._remember(row.description, row.id)
 
     def find(self, reference: str) -> int | None:
         """The id that a name or id means; None when there is none and none is to be created."""
@@ -42,10 +42,12 @@ class LabelIds:
         number = parse_id(reference)
         if number is not None:
             return number if number in self._by_id else None
-        lowered = self._known.get(reference.lower())
-        if lowered is not None:
-            return lowered
-        if not reference.isascii():  # Python and the database may fold other letters differently.
+        if reference.isascii():
+            lowered = self._known.get(reference.lower())
+            if lowered is not None:
+                return lowered
+        # Python and the database may fold other letters differently, also into ASCII ones.
+        if self._beyond_ascii or not reference.isascii():
             try:
                 return _RESOLVE[self._table.name](self._op.connection, reference)
             except (NotFound, InvalidInput):
@@ -60,8 +62,17 @@ class LabelIds:
             return None
         self.created += created
         self._by_id.add(label_id)
-        self._known[reference.lower()] = label_id
+        self._remember(reference, label_id)
         return label_id
+
+    def _remember(self, name: str, label_id: int) -> None:
+        if parse_id(name) is not None:  # An adopted one; digits mean an id, in all commands.
+            return
+        self._known[name] = label_id
+        if name.isascii():
+            self._known.setdefault(name.lower(), label_id)
+        else:
+            self._beyond_ascii = True
 
 
 _REMEMBERED: Final = 100_000
