@@ -177,3 +177,29 @@ def test_a_postgresql_schema_of_its_own(postgresql_url: str) -> None:
     outside = run_inside(("user", "list"), "", {"USERMGR_DATABASE_URL": postgresql_url})
     assert outside.exit_code == 5
     assert "revision none" in outside.stderr
+
+
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "America/Sao_Paulo"])
+def test_the_server_s_time_zone_does_not_matter(migrated_postgresql_url: str, zone: str) -> None:
+    """Nor at the ends of the years, which are beyond those that Python knows east or west."""
+    database = open_database(migrated_postgresql_url)
+    with database.connect() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+        connection.execute(text(f"ALTER DATABASE \"{name}\" SET TimeZone = '{zone}'"))
+        connection.commit()
+    database.engine.dispose()
+    environment = {"USERMGR_DATABASE_URL": migrated_postgresql_url}
+    instants = [
+        "0001-01-01T00:00:00.000000Z",
+        "1899-12-31T23:00:00.000001Z",
+        "9999-12-31T23:59:59.999999Z",
+    ]
+    people = "name,email,role,created_at\n"
+    people += "".join(f"N,p{n}@example.com,member,{at}\n" for n, at in enumerate(instants))
+    made = run_inside(("user", "import", "-", "--create-roles"), people, environment)
+    assert made.exit_code == 0
+    listed = run_inside(("user", "list", "-o", "json"), "", environment)
+    assert [user["created_at"] for user in listed.json] == instants
+    for user in listed.json:
+        done = run_inside(("user", "disable", str(user["id"]), "-o", "json"), "", environment)
+        assert done.json["created_at"] == user["created_at"]

@@ -219,6 +219,8 @@ class Database:
         parameters = {
             "statement_timeout": f"{self.settings.statement_timeout * 1000:.0f}",
             "lock_timeout": f"{self.settings.lock_timeout * 1000:.0f}",
+            # An instant at the end of the years that Python knows may lie beyond them elsewhere.
+            "TimeZone": "UTC",
         }
         if self.settings.db_schema:
             parameters["search_path"] = quoted(self.settings.db_schema)

@@ -125,7 +125,6 @@ def _begin_postgresql(database: Database, connection: Connection, *, create_sche
         **database.transaction_settings(),
         "statement_timeout": "0",
         "lock_timeout": str(PATIENCE_SECONDS * 1000),
-        "TimeZone": "UTC",
     }
     _configure(connection, settings)
     allow(driver, PATIENCE_SECONDS)
