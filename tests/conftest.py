@@ -134,6 +134,22 @@ def database_url(backend: str, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def other_database_url(
+    backend: str, tmp_path: Path, sqlite_template: Path, request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The URL of one more database like ``database_url``."""
+    if backend == "sqlite":
+        path = tmp_path / "other.db"
+        shutil.copyfile(sqlite_template, path)
+        yield f"sqlite:///{path}"
+        return
+    databases: PostgresDatabases = request.getfixturevalue("postgresql_databases")
+    name = databases.clone()
+    yield databases.server.database(name)
+    databases.drop(name)
+
+
+@pytest.fixture
 def empty_database(empty_database_url: str) -> Iterator[Database]:
     """A database without a schema."""
     database = open_database(empty_database_url)

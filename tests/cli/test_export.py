@@ -5,15 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.commands import Command, run_inside
-from tests.support.databases import PostgresDatabases
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2E$" + "A" * 43
 NAMES = (
@@ -54,30 +51,14 @@ def people(cli: Command) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
 
 
-@pytest.fixture
-def other_url(
-    backend: str, tmp_path: Path, sqlite_template: Path, request: pytest.FixtureRequest
-) -> Iterator[str]:
-    """Another database of the same kind, with the current schema and nothing in it."""
-    if backend == "sqlite":
-        path = tmp_path / "other.db"
-        shutil.copyfile(sqlite_template, path)
-        yield f"sqlite:///{path}"
-        return
-    databases: PostgresDatabases = request.getfixturevalue("postgresql_databases")
-    name = databases.clone()
-    yield databases.server.database(name)
-    databases.drop(name)
-
-
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.jsonl", "x.json", "safe.csv", "safe.tsv"])
 def test_an_import_of_an_export_gives_the_same_users(
-    cli: Command, other_url: str, name: str
+    cli: Command, other_database_url: str, name: str
 ) -> None:
     safe = ["--safe"] if name.startswith("safe") else []
     assert cli("user", "export", name, "--with-password-hashes", *safe).exit_code == 0
-    environment = {"USERMGR_DATABASE_URL": other_url}
+    environment = {"USERMGR_DATABASE_URL": other_database_url}
     words = ("user", "import", name, "--create-roles", "--create-claims", *safe)
     done = run_inside(words, "", environment)
     assert (done.exit_code, done.stderr) == (0, "")
