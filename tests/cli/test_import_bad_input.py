@@ -135,3 +135,15 @@ def test_memory_stays_bounded_by_a_bomb(migrated_sqlite_url: str) -> None:
     )
     assert "line 2 " in done.stderr
     assert int(done.stdout.split()[-1]) < 200 * 1024
+
+
+@pytest.mark.usefixtures("role")
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_a_large_file_that_is_damaged_at_its_end(cli: Command, on_error: str) -> None:
+    """The process that reads it has ended before this one has stored what came first."""
+    people = b"".join(b"%s,p%d@example.com,member\n" % (b"A" * 190, n) for n in range(12_000))
+    Path("x.csv").write_bytes(HEADER + people + b'"B,b@example.com,member\n')
+    done = cli("user", "import", "x.csv", "--on-error", on_error)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: line 12002 cannot be read: unexpected end of data\n")
+    assert cli("user", "list", "-o", "json").json == []

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from tests.support.commands import Command, process_environment
+from tests.support.commands import Command
 from tests.support.consistency import broken_promises
 from tests.support.databases import open_database
+from tests.support.imports import children_of, count_users, start
 
 HEADER = "name,email,role\n"
 NUMBER = 60_000
@@ -29,29 +28,6 @@ def write_people(name: str, numbers: range) -> str:
     lines = (f"Person number {n} {'x' * 40},p{n}@example.com,member\n" for n in numbers)
     Path(name).write_text(HEADER + "".join(lines))
     return name
-
-
-def start(url: str, *words: str, stdin: int | None = None) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "usermgr", "user", "import", *words, "-o", "json"],
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**process_environment(), "USERMGR_DATABASE_URL": url},
-    )
-
-
-def count_users(url: str) -> int:
-    database = open_database(url)
-    with database.connect() as connection:
-        number: int = connection.execute(text("SELECT count(*) FROM users")).scalar_one()
-    database.engine.dispose()
-    return number
-
-
-def children_of(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found]
 
 
 @pytest.mark.usefixtures("role")

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final, Protocol, cast
 
 from usermgr import errors
-from usermgr.errors import UserMgrError
+from usermgr.errors import Unavailable, UserMgrError
 from usermgr.services.frames import (
     AskIds,
     Frame,
@@ -80,7 +80,7 @@ def frame_source(source: RowSource, *, read: Callable[[int], None]) -> Iterator[
             with contextlib.ExitStack() as own:
                 process = _process(source.descriptors())
                 questions, answers = started.pop() if started else own.enter_context(process)
-                _send(answers, (source, options))
+                _answer(answers, (source, options))
                 yield _receive(questions, answers, resolve, ask_ids, read)
 
         yield frames
@@ -116,7 +116,10 @@ def _receive(
         try:
             kind, content, position = pickle.load(questions)  # noqa: S301 - from this program
         except EOFError as error:
-            raise RuntimeError("the process that reads the file has ended") from error
+            raise Unavailable(
+                "the process that reads the file was ended",
+                hint="the system's log tells whether memory was short",
+            ) from error
         if kind == "end":
             return
         if kind == "error":
@@ -125,9 +128,16 @@ def _receive(
             read(position)
             yield content
         elif kind == "ids":
-            _send(answers, ask_ids(content)())
+            _answer(answers, ask_ids(content)())
         else:
-            _send(answers, dict(resolve(kind, content)))
+            _answer(answers, dict(resolve(kind, content)))
+
+
+def _answer(answers: IO[bytes], message: object) -> None:
+    # Where the process has ended, what it told before says why. A broken pipe must not leave this
+    # module: it would be taken for the reader of the program's output, who may leave.
+    with contextlib.suppress(BrokenPipeError):
+        _send(answers, message)
 
 
 def _error(name: str, message: str, hint: str | None, details: dict[str, Any]) -> Exception:
