@@ -23,7 +23,6 @@ from usermgr.records import ImportReport
 
 if TYPE_CHECKING:
     from usermgr.db.engine import Operation
-    from usermgr.formats.files import PendingFile
     from usermgr.services.import_source import ImportSource
     from usermgr.services.importing import Imported, ImportOptions, Way
 
@@ -270,12 +269,14 @@ class _Run:
                     stack.callback(spool.close)
             self._hash()
             report, failure = self._store(outcomes)
+            if failure is not None:
+                self._write_rejects()
             if self._files.rejects is not None:
-                self._write_rejects(self._files.rejects)
+                self._files.rejects.publish()
             if failure is not None:
                 raise self._error(report, failure)
-            if self._files.results is not None and outcomes is not None:
-                self._write_results(self._files.results, outcomes)
+            if self._files.results is not None:
+                self._files.results.publish()
             self._run.output.report(report)
             return self._partial(report) if report.rejected else None
 
@@ -322,8 +323,11 @@ class _Run:
                 ).run(way)
                 if not imported.stored:
                     raise _NotStored
-                if self._files.passwords is not None and outcomes is not None:
-                    self._write_passwords(self._files.passwords, outcomes)
+                # Before the commit: what cannot be told is not to be stored.
+                self._write_rejects()
+                if outcomes is not None:
+                    self._write_results(outcomes)
+                    self._write_passwords(outcomes)
                 operation_id = op.id if op.counts and not self._dry_run else None
         except _NotStored:
             failure = "nothing was stored"
@@ -363,29 +367,33 @@ class _Run:
             rows_per_second=round(read / seconds) if seconds else 0,
         )
 
-    def _write_rejects(self, file: PendingFile) -> None:
+    def _write_rejects(self) -> None:
         from usermgr.services.rejects import write_rejects
 
+        if (file := self._files.rejects) is None:
+            return
         with file.writing():
             write_rejects(file.text, self._source, self._problems)
-        file.publish()
 
-    def _write_results(self, file: PendingFile, outcomes: IO[str]) -> None:
+    def _write_results(self, outcomes: IO[str]) -> None:
         from usermgr.formats.writers import MANY
         from usermgr.services.importing import read_outcomes
 
+        if (file := self._files.results) is None:
+            return
         ending = file.path.suffix.removeprefix(".").lower()
         write = MANY[ending if ending in MANY else "csv"]
         fields = ("email", "id", "outcome")
         with file.writing():
             write(file.text, fields, (asdict(row) for row in read_outcomes(outcomes)))  # type: ignore[arg-type]
-        file.publish()
 
-    def _write_passwords(self, file: PendingFile, outcomes: IO[str]) -> None:
-        """Before the commit: a password that is stored must not be lost."""
+    def _write_passwords(self, outcomes: IO[str]) -> None:
+        """Complete and published: a password that is stored must not be lost."""
         from usermgr.formats.writers import write_csv
         from usermgr.services.importing import read_outcomes
 
+        if (file := self._files.passwords) is None:
+            return
         created = (row.number for row in read_outcomes(outcomes) if row.outcome == "created")
         rows = (
             {"email": email, "password": password}

@@ -72,9 +72,11 @@ class PendingFile:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """Tell why the block could not write."""
+        """Tell why the block could not write; what it wrote is on its way when it ends."""
         try:
             yield
+            if not self.text.closed:
+                self.text.flush()
         except OSError as error:
             raise Unavailable(
                 f'the file "{visible(str(self.path))}" cannot be written: {error.strerror}',

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import IO, Any
 
+from usermgr.errors import InvalidInput
 from usermgr.formats.files import temporary_lines
-from usermgr.formats.inputs import InputFile
+from usermgr.formats.inputs import InputFile, InputText
 from usermgr.formats.readers import (
     Chunk,
     csv_delimiter,
@@ -82,14 +83,23 @@ class ImportSource:
     def chunks(self, read: Progress = _ignore) -> Iterator[Chunk]:
         """The file as it is, in chunks of columns. Raises Conflict when it changes meanwhile."""
         lines = self.format_name != "json"
-        with self.file.text(self.encoding, lines=lines, progress=read) as text:
-            if self.format_name == "csv":
-                yield from read_csv(text, delimiter=self.delimiter)
-            elif self.format_name == "tsv":
-                yield from read_tsv(text)
-            else:
-                yield from (read_json if self.format_name == "json" else read_jsonl)(text)
+        try:
+            with self.file.text(self.encoding, lines=lines, progress=read) as text:
+                for chunk in self._read(text):
+                    # Before anything is concluded from it.
+                    self.file.require_unchanged()
+                    yield chunk
+        except InvalidInput:
+            self.file.require_unchanged()  # Then the rest says nothing about the file.
+            raise
         self.file.require_unchanged()
+
+    def _read(self, text: InputText) -> Iterator[Chunk]:
+        if self.format_name == "csv":
+            return read_csv(text, delimiter=self.delimiter)
+        if self.format_name == "tsv":
+            return read_tsv(text)
+        return (read_json if self.format_name == "json" else read_jsonl)(text)
 
     def rows(self, read: Progress = _ignore) -> Iterator[Rows]:
         """The rows, checked, with the hashes of their passwords."""

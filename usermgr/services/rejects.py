@@ -88,6 +88,8 @@ def _rejected(source: ImportSource, problems: Iterable[Problem]) -> Iterator[Rej
     pending = iter(problems)
     problem = next(pending, None)
     for chunk in source.chunks():
+        if problem is None:
+            return
         positions = {number: position for position, number in enumerate(chunk.numbers)}
         last = max([*chunk.numbers[-1:], *(p.number for p in chunk.problems)], default=0)
         while problem is not None and problem.number <= last:
