@@ -7,6 +7,7 @@ machine with it, so there are caps on what verifying may take.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -59,12 +60,36 @@ def _is_plain(hashes: Sequence[str]) -> bool:
     if first is None or first.lastindex is None:
         return False
     name = list(_FORMATS)[first.lastindex - 1]
+    costs_end = first.end(first.lastindex)
+    if name in _SALT_AND_DIGEST and _are_alike(hashes, hashes[0][:costs_end] + "$"):
+        return _cost_problem(first.groups("")) is None
     text = "\n".join(hashes)
     found: list[str] = re.findall(f"^{_FORMATS[name]}$", text, re.MULTILINE)
     if not len(found) == len(hashes) == text.count("\n") + 1:
         return False
     costs = dict.fromkeys(_FORMATS, "")
     return not any(_cost_problem((*(costs | {name: cost}).values(),)) for cost in set(found))
+
+
+_ENCODED: Final = bytes(c for c in range(128) if re.fullmatch("[A-Za-z0-9+/._-]", chr(c)))
+_ENCODED_MAX: Final = 172
+_SALT_AND_DIGEST: Final = ("argon2", "pbkdf2", "scrypt", "werkzeug-scrypt", "ldap-pbkdf2")
+"""The formats whose costs are followed by these two."""
+
+
+def _are_alike(hashes: Sequence[str], beginning: str) -> bool:
+    """Whether all have that beginning, and then nothing but a salt and a digest without padding.
+
+    The expressions would say the same of them, in three times the time.
+    """
+    text = "\n".join(hashes) + "\n"
+    longest = len(beginning) + _ENCODED_MAX
+    if not text.isascii() or max(map(len, hashes)) > longest or "$$" in text or "$\n" in text:
+        return False
+    if not all(map(str.startswith, hashes, itertools.repeat(beginning))):
+        return False
+    between = (beginning + "$\n").encode().translate(None, _ENCODED)
+    return text.encode().translate(None, _ENCODED) == between * len(hashes)
 
 
 def hash_problem(stored: str) -> str | None:

@@ -245,3 +245,40 @@ COSTLY = ["$2b$16$" + "a" * 53, "pbkdf2_sha256$5000001$" + B64, "plain", "!\n", 
 def test_many_are_told_what_each_is_told(stored: list[str]) -> None:
     told = {position: hash_problem(one) for position, one in enumerate(stored)}
     assert find_problems(stored) == {at: problem for at, problem in told.items() if problem}
+
+
+ALIKE = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$" + "A" * 43
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ALIKE.replace("c2Fsd", "Zm9vY"),
+        ALIKE + "A",
+        ALIKE.replace("c2FsdHNhbHQ", ""),
+        ALIKE.replace("A" * 43, ""),
+        ALIKE.replace("$c2F", "c2F"),
+        ALIKE.replace("c2F", "c$2F"),
+        ALIKE.replace("c2F", "c=2F"),
+        ALIKE.replace("c2F", "é"),
+        ALIKE.replace("m=19456", "m=1945600"),
+        ALIKE + "A" * 130,
+        ALIKE + "=",
+        ALIKE + "\n",
+        f"{ALIKE}\n{ALIKE}",
+        " " + ALIKE,
+        "$6$abc$" + "A" * 86,
+        "",
+    ],
+)
+@pytest.mark.parametrize("many", [1, 3])
+def test_many_at_once_are_judged_as_one_by_one(other: str, many: int) -> None:
+    hashes = [ALIKE] * many + [other] + [ALIKE] * many
+
+    problem = hash_problem(other)
+
+    assert find_problems(hashes) == ({many: problem} if problem else {})
+    assert (problem is None) == (other in (ALIKE.replace("c2Fsd", "Zm9vY"), *OTHERS_TO_STORE))
+
+
+OTHERS_TO_STORE = (ALIKE + "A", ALIKE + "A" * 129, ALIKE + "=", "$6$abc$" + "A" * 86)

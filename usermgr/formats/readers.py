@@ -19,9 +19,10 @@ from usermgr.errors import InvalidInput
 from usermgr.formats.inputs import InputText
 from usermgr.names import visible
 
-CHUNK_ROWS: Final = 10_000
-CHUNK_BYTES: Final = 4 * 1024 * 1024
-"""A chunk ends soon after it reaches one of the two."""
+CHUNK_ROWS: Final = 1_000
+CHUNK_BYTES: Final = 512 * 1024
+"""A chunk ends soon after it reaches one of the two. It is to fit into a processor's cache, where
+what is done with it takes two thirds of the time."""
 
 STEP: Final = 64
 """How many rows are read between two looks at the number of bytes."""

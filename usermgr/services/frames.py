@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from usermgr.formats.copytext import Column, Same, copy_text
-from usermgr.formats.readers import Problem
+from usermgr.formats.readers import CHUNK_ROWS, Problem
 from usermgr.names import visible
 from usermgr.passwords import UNUSABLE
 from usermgr.services.rows import Rows
@@ -27,8 +27,11 @@ Resolve = Callable[[Kind, Iterable[str]], Mapping[str, int | None]]
 AskIds = Callable[[int], Callable[[], Sequence[int]]]
 """Asks for ascending ids for that many new users; the function that comes back waits for them."""
 
-SORTED_CHUNKS = 5
-"""How many chunks are sorted together: more find more neighbours in the index, and take memory."""
+CHUNKS: Final = 5
+"""How many chunks make a frame: fewer cost more round trips, more take memory."""
+
+SORTED_CHUNKS: Final = 50
+"""How many do that are sorted together: more find more neighbours in the index."""
 
 USER_COLUMNS = (
     "id",
@@ -99,26 +102,22 @@ FrameSource = Callable[[FrameOptions, Resolve, AskIds], AbstractContextManager[I
 def make_frames(
     chunks: Iterable[Rows], options: FrameOptions, resolve: Resolve, ask_ids: AskIds
 ) -> Iterator[Frame]:
-    """A frame for each chunk of rows, or for several that are sorted together.
+    """A frame for every few chunks of rows.
 
     The ids of a frame are asked for before the frame ahead of it is given out, so that they are
     there when they are needed.
     """
     resolved = (_resolved(chunk, resolve) for chunk in chunks)
-    waiting: tuple[Rows, Callable[[], Sequence[int]]] | None = None
-    for rows in _joined(resolved) if options.sorted else resolved:
-        has_ids = options.staged or options.with_ids or not rows.lines
-        following = rows, _no_ids if has_ids else ask_ids(len(rows.lines))
+    waiting: tuple[list[Rows], Callable[[], Sequence[int]]] | None = None
+    while several := list(itertools.islice(resolved, SORTED_CHUNKS if options.sorted else CHUNKS)):
+        number = sum(len(rows.lines) for rows in several)
+        has_ids = options.staged or options.with_ids or not number
+        following = several, _no_ids if has_ids else ask_ids(number)
         if waiting is not None:
             yield _frame(*waiting, options)
         waiting = following
     if waiting is not None:
         yield _frame(*waiting, options)
-
-
-def _joined(chunks: Iterator[Rows]) -> Iterator[Rows]:
-    while several := list(itertools.islice(chunks, SORTED_CHUNKS)):
-        yield Rows.joined(several)
 
 
 def _no_ids() -> Sequence[int]:
@@ -148,34 +147,58 @@ def _resolved(rows: Rows, resolve: Resolve) -> Rows:
     return kept
 
 
-def _frame(rows: Rows, ids: Callable[[], Sequence[int]], options: FrameOptions) -> Frame:
-    number = len(rows.lines)
-    keys: Sequence[int] = rows.numbers
-    users: list[Column] = []
-    outcomes = ""
-    if options.staged:
-        users = _staged_columns(rows)
-    elif number:
-        if options.sorted:  # New ids ascend then as well: their index grows at its end only.
-            rows = rows.at(sorted(range(number), key=rows.emails.__getitem__))
-        keys = rows.ids if options.with_ids else ids()  # type: ignore[assignment]
-        users = _user_columns(rows, keys, options)
-        if options.with_outcomes:
-            stored = zip(rows.numbers, rows.emails, keys, strict=True)
-            outcomes = "".join(
-                f"{which}\t{email}\t{key}\tcreated\n" for which, email, key in sorted(stored)
-            )
-    grants = _grant_columns(keys, rows.claims)
-    encode = copy_text if options.as_copy else list
+def _frame(several: list[Rows], ids: Callable[[], Sequence[int]], options: FrameOptions) -> Frame:
+    read = sum(len(rows.lines) + len(rows.problems) for rows in several)
+    problems = sorted(problem for rows in several for problem in rows.problems)
+    parts = [rows for rows in _parts(several, options) if rows.lines]
+    new_ids = ids()
+    users: list[list[Column]] = []
+    grants: list[list[Column]] = []
+    outcomes: list[tuple[int, str, int]] = []
+    stored = granted = 0
+    for rows in parts:
+        keys: Sequence[int] = rows.numbers
+        if options.staged:
+            users.append(_staged_columns(rows))
+        else:
+            keys = new_ids[stored : stored + len(rows.lines)]
+            if options.with_ids:
+                keys = rows.ids  # type: ignore[assignment]
+            users.append(_user_columns(rows, keys, options))
+            if options.with_outcomes:
+                outcomes += zip(rows.numbers, rows.emails, keys, strict=True)
+        held = _grant_columns(keys, rows.claims)
+        if held[0]:
+            grants.append([*held])
+        stored, granted = stored + len(rows.lines), granted + len(held[0])
     return Frame(
-        read=number + len(rows.problems),
-        problems=sorted(rows.problems),
-        rows=number,
-        granted=len(grants[0]),
-        users=encode(users) if number else None,
-        grants=encode(grants) if grants[0] else None,
-        outcomes=outcomes,
+        read=read,
+        problems=problems,
+        rows=stored,
+        granted=granted,
+        users=_encoded(users, options),
+        grants=_encoded(grants, options),
+        outcomes="".join(
+            f"{number}\t{email}\t{key}\tcreated\n" for number, email, key in sorted(outcomes)
+        ),
     )
+
+
+def _parts(several: list[Rows], options: FrameOptions) -> Iterable[Rows]:
+    """The rows in the order in which they are to be stored. COPY takes any number of parts, and
+    small ones, which stay in the processor's cache, are rendered in half the time."""
+    if not options.sorted:
+        return several if options.as_copy else [Rows.joined(several)]
+    # New ids ascend then as well: their index grows at its end only.
+    rows = Rows.joined(several)
+    order = sorted(range(len(rows.lines)), key=rows.emails.__getitem__)
+    return (rows.at(order[at : at + CHUNK_ROWS]) for at in range(0, len(order), CHUNK_ROWS))
+
+
+def _encoded(parts: list[list[Column]], options: FrameOptions) -> bytes | list[Column] | None:
+    if not parts:
+        return None
+    return b"".join(map(copy_text, parts)) if options.as_copy else parts[0]
 
 
 def _user_columns(rows: Rows, ids: Sequence[int], options: FrameOptions) -> list[Column]:
@@ -202,7 +225,7 @@ def _staged_columns(rows: Rows) -> list[Column]:
         rows.active,
         rows.created_at,
         rows.hashes,
-        Same(None) if list(rows.lines) == list(rows.numbers) else rows.lines,
+        Same(None) if rows.lines == rows.numbers else rows.lines,
     ]
 
 
