@@ -78,7 +78,7 @@ def without_keys(connection: Connection) -> Iterator[None]:
     They are there again when it ends. Raises IntegrityError when the rows violate one of them, and
     Forbidden when somebody else's key needs one of ours.
     """
-    _drop(connection)
+    dropped = _drop(connection)
     yield
     # Statements that work on all rows at once take as long as they take.
     for setting in ("statement_timeout", "maintenance_work_mem"):
@@ -87,42 +87,55 @@ def without_keys(connection: Connection) -> Iterator[None]:
     driver = connection.connection.dbapi_connection
     patience, driver.patience = driver.patience, None  # type: ignore[union-attr]
     try:
-        _build(connection)
+        _build(connection, dropped)
     finally:
         driver.patience = patience  # type: ignore[union-attr]
 
 
-def _drop(connection: Connection) -> None:
+def _drop(connection: Connection) -> list[Key]:
+    """Drop the indexes and keys; returns the keys in the order in which they are to be built."""
+    dropped = [constraint for table in reversed(TABLES) for constraint in _constraints(table)]
     try:
         with savepoint(connection):
+            for constraint in reversed(dropped):
+                connection.execute(DropConstraint(constraint, if_exists=True))
             for table in TABLES:
-                for constraint in _constraints(table):
-                    connection.execute(DropConstraint(constraint, if_exists=True))
                 for index in table.indexes:
                     connection.execute(DropIndex(index, if_exists=True))
     except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != "2BP01":
+        if not _is_needed(error):
             raise
         raise Forbidden(
             "another table's foreign key needs an index that would have to be rebuilt",
             hint="import without --exclusive",
         ) from error
+    try:
+        with savepoint(connection):
+            connection.execute(DropConstraint(users.primary_key, if_exists=True))
+    except DBAPIError as error:
+        if not _is_needed(error):
+            raise
+        return dropped  # An application's tables refer to users.
+    return [users.primary_key, *dropped]
 
 
-def _build(connection: Connection) -> None:
+def _is_needed(error: DBAPIError) -> bool:
+    return getattr(error.orig, "pgcode", None) == "2BP01"
+
+
+def _build(connection: Connection, keys: list[Key]) -> None:
+    references = [key for key in keys if isinstance(key, ForeignKeyConstraint)]
+    for key in keys:
+        if key not in references:
+            connection.execute(AddConstraint(key, isolate_from_table=False))
     for table in reversed(TABLES):
-        for constraint in _constraints(table):
-            if not isinstance(constraint, ForeignKeyConstraint):
-                connection.execute(AddConstraint(constraint, isolate_from_table=False))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             connection.execute(CreateIndex(index))
-    for table in reversed(TABLES):
-        for constraint in _constraints(table):
-            if isinstance(constraint, ForeignKeyConstraint):
-                connection.execute(AddConstraint(constraint, isolate_from_table=False))
+    for key in references:
+        connection.execute(AddConstraint(key, isolate_from_table=False))
 
 
 def _constraints(table: Table) -> list[Key]:
-    """The keys to rebuild. The primary key of users stays: other tables may refer to it."""
+    """The keys of the table, but for the primary key of users, which others may need."""
     found = [c for c in table.constraints if isinstance(c, Key) and c is not users.primary_key]
     return sorted(found, key=lambda constraint: str(constraint.name))
