@@ -37,7 +37,7 @@ def _write_table(
     columns = list(first.columns) if first else []
     header = [name for name in columns if name not in _ADDED]
     # What is fed again has them already, also where a row has more or fewer cells than the header.
-    added_cells = len(_ADDED) if tuple(columns[: len(_ADDED)]) == _ADDED else 0
+    added_before = [position for position, name in enumerate(columns) if name in _ADDED]
     write = _row_writer(out, source)
     write([*_ADDED, *header])
     for problem, row in _rejected(source, problems):
@@ -46,7 +46,8 @@ def _write_table(
             write([*added, *("" if name == secret else row.get(name, "") for name in header)])
         else:
             # Nobody knows which of the cells is the password.
-            write([*added, *(() if secret in header else (problem.row or ())[added_cells:])])
+            cells = () if secret in header else problem.row or ()
+            write([*added, *(cell for at, cell in enumerate(cells) if at not in added_before)])
 
 
 def _row_writer(out: IO[str], source: ImportSource) -> Callable[[Sequence[str]], Any]:
