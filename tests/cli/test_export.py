@@ -9,8 +9,10 @@ import stat
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.commands import Command, run_inside
+from usermgr.db.engine import Database
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2E$" + "A" * 43
 NAMES = (
@@ -174,3 +176,19 @@ def test_nobody_is_an_empty_file(cli: Command) -> None:
     assert cli("user", "export").stdout == FIELDS + "\n"
     assert cli("user", "export", "--format", "json").json == []
     assert cli("user", "export", "--format", "jsonl").stdout == ""
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize("name", ["a\rb", "a\r\nb", "\ra\rb", "a\nb\t"])
+def test_adopted_names_stay_in_their_cells(cli: Command, database: Database, name: str) -> None:
+    """Names of tables that were there before may hold what no command would store."""
+    with database.connect() as connection:
+        connection.execute(text("UPDATE users SET name = :name WHERE id = 3"), {"name": name})
+        connection.commit()
+    done = cli("user", "export", "--fields", "name,email")
+    rows = list(csv.reader(io.StringIO(done.stdout, newline="")))
+    assert rows[3] == [name, "p2@example.com"]
+    assert len(rows) == 1 + len(NAMES)
+    again = cli("user", "import", "-", "--on-conflict", "update", stdin=done.stdout)
+    assert again.exit_code == 2
+    assert "\n  line 4: the user name " in again.stderr
