@@ -68,7 +68,8 @@ problems = Table(
 )
 
 ATTEMPTS: Final = 5
-"""How often a merge begins again because somebody else created one of the users meanwhile."""
+"""How often a merge begins again because somebody else created or deleted one of the users, or
+changed an e-mail, meanwhile."""
 
 _SORTED_CLAIMS: Final = """
     FROM (SELECT c.description FROM user_claims g JOIN claims c ON c.id = g.claim_id
@@ -141,10 +142,16 @@ def merge(
                     return {"rejected": rejected}
                 counts = _store(op, on_conflict, set_passwords, with_ids)
                 return {**counts, "rejected": rejected}
+        except _Gone:
+            pass
         except IntegrityError as error:
             if not violates(error, EMAIL_UNIQUE):
                 raise
-    raise Unavailable("other commands create the same users all the time", hint="try again")
+    raise Unavailable("other commands change the same users all the time", hint="try again")
+
+
+class _Gone(Exception):
+    """A user is not there any more, and the row lacks what a new one needs."""
 
 
 def find_problems(connection: Connection) -> Iterator[tuple[int, int, str, str]]:
@@ -162,10 +169,12 @@ def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[in
             CASE WHEN EXISTS (SELECT 1 FROM usermgr_changed c WHERE c.user_id = m.user_id)
             THEN 'updated' ELSE 'unchanged' END
         """
+    # Users that are passed over may be deleted or get another e-mail meanwhile.
     statement = f"""
-        SELECT i.number, i.email, u.id, CASE WHEN m.number IS NULL THEN 'created' ELSE {known} END
-        FROM usermgr_rows i JOIN users u ON u.email = i.email
-        LEFT JOIN usermgr_matched m ON m.number = i.number ORDER BY i.number
+        SELECT i.number, i.email, coalesce(m.user_id, u.id),
+            CASE WHEN m.number IS NULL THEN 'created' ELSE {known} END
+        FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.number = i.number
+        LEFT JOIN users u ON u.email = i.email AND m.number IS NULL ORDER BY i.number
     """
     for row in connection.execute(text(statement), execution_options={"yield_per": 5_000}):
         yield row[0], row[1], row[2], row[3]
@@ -207,9 +216,9 @@ def _drop_problems(connection: Connection) -> int:
 
 def _store(op: Operation, on_conflict: str, set_passwords: bool, with_ids: bool) -> dict[str, int]:
     counts = dict.fromkeys(("updated", "grants_added", "grants_removed"), 0)
-    matched = _count(op.connection, "SELECT count(*) FROM usermgr_matched")
     if on_conflict == "update":
         counts = _update(op, set_passwords)
+    matched = _count(op.connection, "SELECT count(*) FROM usermgr_matched")
     created, granted = _create_new(op, with_ids)
     counts["grants_added"] += granted
     unchanged = matched - counts["updated"] if on_conflict == "update" else 0
@@ -310,18 +319,40 @@ def _update(op: Operation, set_passwords: bool) -> dict[str, int]:
     lock = _DIALECT[connection.dialect.name]["lock"]
     if lock:
         # What differs is looked for again once nobody else can change these users any more.
-        _make(connection, "usermgr_locked", "SELECT user_id FROM usermgr_changed")
-        connection.execute(
-            text(
-                "SELECT count(*) FROM (SELECT 1 FROM users u JOIN usermgr_locked c"
-                f" ON c.user_id = u.id ORDER BY u.id{lock}) locked"
-            )
+        _make(
+            connection,
+            "usermgr_locked",
+            "SELECT c.user_id, i.email FROM usermgr_changed c JOIN usermgr_matched m"
+            " ON m.user_id = c.user_id JOIN usermgr_rows i ON i.number = m.number",
         )
+        present = _count(
+            connection,
+            "SELECT count(*) FROM (SELECT 1 FROM users u JOIN usermgr_locked c"
+            f" ON c.user_id = u.id AND c.email = u.email ORDER BY u.id{lock}) locked",
+        )
+        if present < _count(connection, "SELECT count(*) FROM usermgr_locked"):
+            _forget_gone(connection)
         for name in ("usermgr_added", "usermgr_removed", "usermgr_changed"):
             connection.execute(text(f"DROP TABLE {name}"))
         own = "SELECT * FROM ({}) found WHERE user_id IN (SELECT user_id FROM usermgr_locked)"
         _find_differences(connection, set_passwords, own)
     return _apply(op, set_passwords)
+
+
+def _forget_gone(connection: Connection) -> None:
+    """Let rows stand for new users whose users were deleted, or got other e-mails, meanwhile."""
+    gone = (
+        "SELECT c.user_id FROM usermgr_locked c LEFT JOIN users u"
+        " ON u.id = c.user_id AND u.email = c.email WHERE u.id IS NULL"
+    )
+    for table in ("usermgr_matched", "usermgr_locked"):
+        connection.execute(text(f"DELETE FROM {table} WHERE user_id IN ({gone})"))
+    lacking = """
+        SELECT count(*) FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.number = i.number
+        WHERE m.number IS NULL AND (i.name IS NULL OR i.role_id IS NULL)
+    """
+    if _count(connection, lacking):
+        raise _Gone
 
 
 def _find_differences(connection: Connection, set_passwords: bool, frame: str) -> None:
