@@ -67,9 +67,10 @@ def canonical_label(text: str, what: str) -> str:
 def parse_id(text: str) -> int | None:
     """The id that the text stands for, or None when it is not written as one.
 
-    Ids beyond the databases' 64 bits come back as 0, which no row ever has.
+    Ids beyond the databases' 64 bits come back as MAX_ID + 1, which no row ever has: adopted tables
+    may hold every number below, 0 as well. Databases cannot be asked for it.
     """
     if not (text.isascii() and text.isdigit()):
         return None
-    number = int(text) if len(text) <= 19 else 0
-    return number if number <= MAX_ID else 0
+    number = int(text) if len(text) <= 19 else MAX_ID + 1
+    return min(number, MAX_ID + 1)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.migrations.challenge import KINDS, execute
 from tests.support.commands import Command, Result, process_environment
 from tests.support.consistency import broken_promises
 from tests.support.people import create_company
+from usermgr.db.engine import Database
 
 NO_TEXT = os.fsdecode(b"\xff")
 
@@ -109,6 +111,41 @@ def test_ids_that_no_row_has(cli: Command, number: str):
         done = cli(noun, "show", "--", number)
         assert (done.exit_code, done.stdout) == (3, "")
         assert done.stderr.startswith(f'error: no {noun} "{number}"\n')
+
+
+@pytest.mark.parametrize("number", ["9223372036854775808", "99999999999999999999", "9" * 5000])
+def test_an_id_that_no_row_can_have_is_not_the_row_with_id_0(
+    cli: Command, database: Database, number: str
+):
+    """Adopted tables may hold it."""
+    create_company(cli)
+    execute(
+        database,
+        """
+        INSERT INTO roles (id, description) {override} VALUES (0, 'zero');
+        INSERT INTO claims (id, description) {override} VALUES (0, 'zero');
+        INSERT INTO users (id, name, email, role_id) {override}
+            VALUES (0, 'Zero', 'zero@example.com', 0);
+        """.format(**KINDS["sqlite" if database.is_sqlite else "postgresql"]),
+    )
+    assert cli("user", "show", "0", "--fields", "email").rows[1] == ["zero@example.com"]
+    before = cli("user", "list", "--all", "-o", "json").stdout
+
+    for words in (
+        ("user", "show", number),
+        ("user", "delete", number, "--yes"),
+        ("user", "disable", number),
+        ("user", "history", number),
+        ("user", "grant", "1", number),
+        ("user", "update", "1", "--role", number),
+        ("user", "list", "--role", number),
+        ("user", "list", "--claim", number),
+        ("role", "delete", number),
+        ("claim", "disable", number),
+    ):
+        done = cli(*words)
+        assert (words, done.exit_code, done.stdout) == (words, 3, "")
+    assert cli("user", "list", "--all", "-o", "json").stdout == before
 
 
 @pytest.mark.parametrize("number", ["-1", "0", "99999999999999999999", "many", ""])

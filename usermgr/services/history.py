@@ -33,7 +33,7 @@ def find_operation(connection: Connection, reference: str) -> OperationDetail:
     """One operation with its changes in the order they were made. Raises NotFound."""
     number = parse_id(reference.strip())
     row = None
-    if number is not None:
+    if number is not None and number <= MAX_ID:
         row = connection.execute(select(*operations.c).where(operations.c.id == number)).first()
     if row is None:
         raise NotFound(
@@ -72,6 +72,8 @@ def user_history(connection: Connection, reference: str) -> list[Change]:
 def _user_ids(connection: Connection, reference: str) -> list[int]:
     number = parse_id(reference.strip())
     if number is not None:
+        if number > MAX_ID:
+            raise no_such_user(reference)
         return [number]
     email = lenient_email(require_text(reference, "user"))
     current = select(users.c.id).where(users.c.email == email)

@@ -11,7 +11,7 @@ from usermgr.db.models import claims, roles, users
 from usermgr.db.sql import fold
 from usermgr.emails import lenient_email
 from usermgr.errors import InvalidInput, NotFound
-from usermgr.names import parse_id, require_text, visible
+from usermgr.names import MAX_ID, parse_id, require_text, visible
 
 
 class Label(NamedTuple):
@@ -22,18 +22,25 @@ class Label(NamedTuple):
 
 
 def label_condition(table: Table, reference: str) -> ColumnElement[bool]:
-    """Which row of ``roles`` or ``claims`` the name or id means; case does not matter."""
+    """Which row of ``roles`` or ``claims`` the name or id means; case does not matter.
+
+    Raises NotFound for an id that no row can have.
+    """
     number = parse_id(reference.strip())
     if number is not None:
+        if number > MAX_ID:
+            raise no_such(table, reference)
         return table.c.id == number
     name = require_text(reference.strip(), _kind(table))
     return fold(table.c.description) == fold(name)
 
 
 def user_condition(reference: str) -> ColumnElement[bool]:
-    """Which row of ``users`` the id or e-mail means."""
+    """Which row of ``users`` the id or e-mail means. Raises NotFound for an id no row can have."""
     number = parse_id(reference.strip())
     if number is not None:
+        if number > MAX_ID:
+            raise no_such_user(reference)
         return users.c.id == number
     return users.c.email == lenient_email(require_text(reference, "user"))
 
