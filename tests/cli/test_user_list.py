@@ -7,9 +7,12 @@ import sqlite3
 from collections.abc import Mapping
 
 import pytest
+from sqlalchemy import insert
 
 from tests.support.commands import Command, Result, run_inside
 from tests.support.people import create_company, create_user
+from usermgr.db.engine import Database
+from usermgr.db.models import users
 from usermgr.urls import sqlite_path
 
 PEOPLE = (
@@ -139,14 +142,38 @@ def test_pages_by_time_of_rows_that_another_program_stored(
     assert _paged(cli, *order, *since, "--limit", "2") == whole[1:]
 
 
+@pytest.mark.parametrize("direction", [(), ("--descending",)])
+def test_pages_by_texts_that_are_not_canonical(
+    cli: Command, database: Database, direction: tuple[str, ...]
+) -> None:
+    """Another program stored them: in NFD, with a tab, on two lines."""
+    create_company(cli)
+    names = ["Zoe\u0308", "Zoe\u0308", "Zo\u00eb", "A\tB", "A\tB", "A\nC", "\u2126"]
+    with database.connect() as connection:
+        for number, name in enumerate(names):
+            email = f"e\u0301\t{number % 2}{number}@example.com"
+            connection.execute(
+                insert(users).values(name=name, email=email, role_id=1, password="!")
+            )
+        connection.commit()
+
+    for sort in ("name", "email"):
+        order = ("--sort", sort, *direction)
+        whole = _ids(cli, *order, "--all")
+        assert sorted(whole) == list(range(1, 10))
+        assert _paged(cli, *order, "--limit", "1") == whole
+
+
 def _paged(cli: Command, *words: str) -> list[int]:
     ids: list[int] = []
     cursor: tuple[str, ...] = ()
     while True:
         done = cli("user", "list", *words, *cursor, "-o", "json")
         ids += [user["id"] for user in done.json]
+        assert done.exit_code == 0, done.stderr
         if not done.stderr:
             return ids
+        assert len(ids) < 100, "the pages never end"
         cursor = ("--after", done.stderr.partition("--after ")[2].partition(",")[0])
 
 

@@ -196,5 +196,8 @@ def _sort_value(sort: UserSort, value: Any) -> Any:
         if type(value) is int and abs(value) <= MAX_ID:
             return value
     elif sort in _SORT_KEYS and isinstance(value, str):
-        return require_text(value, "cursor")
+        # As it is stored: adopted tables and other programs hold texts that are not canonical.
+        value.encode()
+        if "\0" not in value:
+            return value
     raise ValueError(value)
