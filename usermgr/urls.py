@@ -15,6 +15,7 @@ from usermgr.names import visible
 MASK: Final = "***"
 _HOST = r"^[^:]*://(?:\[[^\]]*\]|[^:@/?#\[]*)"
 _PORT = r"[0-9]{0,5}(?:[,/?#]|$)"
+_COMPLETE = re.compile(r"[^:]*://[^@/?#]*@[^@?]*(?:\?[^=@]+=.*)?$")
 _SECRET = re.compile(r"(?i)(?:pass|pwd|secret|scram)[^=]*=")
 
 
@@ -97,11 +98,19 @@ def _is_unambiguous(authority: str, url: str) -> bool:
 
 def mask_url(url: str) -> str:
     """The URL with everything that may be a password, wherever it stands, replaced by ``***``."""
-    url = re.sub(r"(://[^:@/?#]*):(?!\*\*\*@).*@", rf"\1:{MASK}@", url)
-    # What stands at the place of the port and is none is a password whose "@host" is missing.
-    url = re.sub(rf"({_HOST}):(?!{_PORT}|\*\*\*(?:@|$)).+", rf"\1:{MASK}", url)
     address, question_mark, options = url.partition("?")
-    return address + question_mark + "&".join(map(_masked_option, options.split("&")))
+    if not _COMPLETE.match(url):
+        # The "?" may be a part of a password that reaches to an "@" of the options.
+        address, question_mark, options = _mask_options(url), "", ""
+    address = re.sub(r"(://[^:@/?#]*):(?!\*\*\*@).*@", rf"\1:{MASK}@", address)
+    # What stands at the place of the port and is none is a password whose "@host" is missing.
+    address = re.sub(rf"({_HOST}):(?!{_PORT}|\*\*\*(?:@|$)).+", rf"\1:{MASK}", address)
+    return _mask_options(address + question_mark + options)
+
+
+def _mask_options(text: str) -> str:
+    """The URL with the values of secret options masked, before a "?" as well: people forget it."""
+    return "&".join(map(_masked_option, text.split("&")))
 
 
 def _masked_option(option: str) -> str:

@@ -38,6 +38,8 @@ TWO_WAYS = "percent-encode special characters in user, password and options"
         ("postgresql://h:x/d?%70assword=sEcReT", "write postgresql://user@host:port/database"),
         ("postgresql://u:sEcReT%00@h/d", "write it on one line"),
         ("postgresql://h/d?user=u&pass%77ord=sEcReT%00", "write it on one line"),
+        ("postgresql://h:5432/d?user=u@c&password=sEcReT", TWO_WAYS),
+        ("postgresql://h:5432/d?x=1;user=u@c&password=sEcReT", TWO_WAYS),
         ("sqlite://u:sEcReT@h/d", "write sqlite:///relative/file.db"),
         ("sqlite:///a.db?key=sEcReT", "write sqlite:///relative/file.db"),
         ("sqlite:///a\0b.db", "write sqlite:///relative/file.db"),
@@ -94,6 +96,19 @@ def test_a_url_that_all_read_alike_is_accepted_and_shown_without_password(url: s
         ("postgresql://h/d?user=u%20password=q", "postgresql://h/d?user=***"),
         ("postgresql://h/d?x=1;password=q", "postgresql://h/d?x=***"),
         ("postgresql://h/d?oauth_client_secret=q", "postgresql://h/d?oauth_client_secret=***"),
+        (
+            "postgresql://u:p@h:5432/d?user=u@corp&sslpassword=q",
+            "postgresql://u:***@h:5432/d?user=u@corp&sslpassword=***",
+        ),
+        (
+            "postgresql://u:p@h/d?x=%20password=q&user=a@b",
+            "postgresql://u:***@h/d?x=***&user=a@b",
+        ),
+        ("postgresql://h:5432/d?user=u@c&password=q", "postgresql://h:***@c&password=***"),
+        ("postgresql://h/d;password=q", "postgresql://h/d;password=***"),
+        ("postgresql://h/d&password=q", "postgresql://h/d&password=***"),
+        ("postgresql://h/d&%70assword=q?x=1", "postgresql://h/d&%70assword=***"),
+        ("postgresql://u:pass=1@h/d?x=1", "postgresql://u:***@h/d?x=1"),
     ],
 )
 def test_masking(url: str, masked: str) -> None:
