@@ -13,7 +13,7 @@ from usermgr.errors import InvalidInput
 from usermgr.names import visible
 
 MASK: Final = "***"
-_HOST = r"^[^:]*://(?:\[[^\]]*\]|[^:@/?#\[]*)"
+_HOST = r"^.*?://(?:\[[^\]]*\]|[^:@/?#\[]*)"
 _PORT = r"[0-9]{0,5}(?:[,/?#]|$)"
 _COMPLETE = re.compile(r"[^:]*://[^@/?#]*@[^@?]*(?:\?[^=@]+=.*)?$")
 _SECRET = re.compile(r"(?i)(?:pass|pwd|secret|scram)[^=]*=")
@@ -142,11 +142,12 @@ def describe_database(url: str, libpq: Mapping[str, str] | None = None) -> str:
         **{keyword: str(value) for keyword, value in in_url.items() if value},
         **dict(parse_qsl(parts.query)),
     }
-    # Who takes PGDATABASE for the place of a whole URL has written a password there.
-    host, name = given["host"] or "local socket", mask_url(given["dbname"])
+    # Who takes PGDATABASE or PGHOST for the place of a whole URL has written a password there.
+    host, port, name = (mask_url(given[keyword]) for keyword in ("host", "port", "dbname"))
+    host = host or "local socket"
     if host.startswith("/"):
         return visible(f"postgresql:///{name}?host={host}", 200)
-    port = f":{given['port']}" if given["port"] else ""
+    port = f":{port}" if port else ""
     return visible(f"postgresql://{host}{port}/{name}", 200)
 
 

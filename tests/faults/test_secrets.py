@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
@@ -70,6 +71,33 @@ def test_a_password_that_the_database_refuses(
 
     assert (done.exit_code, done.stdout) == (5, "")
     assert "password authentication failed for user" in done.stderr
+    assert MARKER not in done.stderr
+
+
+@pytest.mark.parametrize("more", LOUDLY)
+@pytest.mark.parametrize(
+    "written", ["postgresql://u:{}@h/db", "postgresql://u:{}", "host=x password={}", "password={}"]
+)
+@pytest.mark.parametrize(
+    "variable", ["PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER", "PGSSLMODE"]
+)
+def test_a_whole_url_where_a_host_or_a_name_belongs(
+    postgresql_databases: PostgresDatabases,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    written: str,
+    more: tuple[str, ...],
+):
+    server = make_url(postgresql_databases.server.tcp_url)
+    variables = {"PGHOST": server.host, "PGPORT": server.port, "PGPASSWORD": server.password}
+    variables |= {"PGUSER": server.username, variable: written.format(MARKER)}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(value))
+
+    done = run_inside(("user", "list", *more), "", dict(os.environ))
+
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert ("Traceback" in done.stderr) == ("--debug" in more)
     assert MARKER not in done.stderr
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from usermgr.cli.views import View, view_of
 from usermgr.errors import Unavailable, UserMgrError
 from usermgr.formats.writers import MANY, ONE, Row, cell
+from usermgr.urls import mask_url
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -202,7 +203,8 @@ def write_error(stderr: TextIO, error: UserMgrError, *, as_json: bool) -> None:
 
 def write_trace(stderr: TextIO, error: BaseException) -> None:
     """Write the chain of errors, the first one first. Of their texts only the first line is shown:
-    in the others drivers repeat the rows and values of a statement, password hashes included."""
+    in the others drivers repeat the rows and values of a statement, password hashes included. The
+    first may repeat a host or a name where somebody wrote a whole URL."""
     import traceback
 
     chain: list[BaseException] = []
@@ -213,7 +215,7 @@ def write_trace(stderr: TextIO, error: BaseException) -> None:
         following = following.__cause__ or context
     for raised in chain:
         kind = type(raised)
-        first_line = next(iter(str(raised).splitlines()), "")
+        first_line = mask_url(next(iter(str(raised).splitlines()), ""))
         text = "Traceback (most recent call last):\n"
         text += "".join(traceback.format_tb(raised.__traceback__))
         text += f"{kind.__module__}.{kind.__qualname__}: {first_line}\n\n"

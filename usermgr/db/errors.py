@@ -228,9 +228,9 @@ def _translate_postgresql(error: DBAPIError, database: str) -> Exception:
             hint="nothing was changed; try again",
         )
     if isinstance(error, ProgrammingError) and "invalid dsn" in str(error.orig):
-        reason = visible(_first_line(error).rpartition("invalid dsn: ")[2].replace('"', "'"), 200)
+        reason = mask_url(_first_line(error).rpartition("invalid dsn: ")[2].replace('"', "'"))
         return InvalidInput(
-            f"the database URL has an option that is not understood: {reason}",
+            f"the database URL has an option that is not understood: {visible(reason, 200)}",
             hint="the options are libpq's connection parameters, such as sslmode",
         )
     if isinstance(error, OperationalError) and code is None:
