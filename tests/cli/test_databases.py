@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import stat
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_a_sqlite_file_that_was_named_is_not_made_by_itself(tmp_path: Path) -> N
         "hint: create it with: usermgr schema init\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["a%20b#c.db", "a%2Fb.db", "./:memory:", "a@b:c.db", "ã b.db", "file:x.db"]
+)
+def test_a_sqlite_file_is_the_one_that_is_written(tmp_path: Path, name: str) -> None:
+    env = {"USERMGR_DATABASE_URL": f"sqlite:///{name}"}
+    for words in (("schema", "init"), ("role", "create", "x"), ("schema", "check")):
+        assert run_inside(words, "", env).exit_code == 0
+
+    (file,) = tmp_path.iterdir()
+    assert file == tmp_path / name
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize("words", [("user", "list"), ("role", "create", "x"), ("seed",)])

@@ -6,7 +6,7 @@ import sqlite3
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
@@ -129,8 +129,10 @@ def _connection_keywords(url: str) -> set[str]:
 
 
 def _sqlite_engine(settings: Settings) -> Engine:
+    # SQLAlchemy would decode a "%20" in the text of a URL; the path is meant as it is written.
+    file = sqlite_path(settings.database_url).absolute()
     engine = create_engine(
-        settings.database_url,
+        URL.create("sqlite", database=str(file)),
         poolclass=NullPool,
         connect_args={"timeout": settings.lock_timeout},
         hide_parameters=True,
