@@ -248,6 +248,11 @@ def _parse_schema(text: str | None, source: str) -> str | None:
             f'"{ascii(text)[1:-1]}" ({source}) is not a schema name usermgr works with',
             hint="use letters, digits, _, $ and -, at most 63, beginning with a letter",
         )
+    if text is not None and (text.startswith("pg_") or text == "information_schema"):
+        raise InvalidInput(
+            f'the schema "{text}" ({source}) is one of PostgreSQL\'s own',
+            hint='use another name; those that begin with "pg_" are reserved',
+        )
     return text
 
 

@@ -33,6 +33,20 @@ def test_a_server_that_is_down() -> None:
     )
 
 
+@pytest.mark.parametrize("option", ["client_encoding=latin1", "options=-cclient_encoding=latin1"])
+def test_an_encoding_in_the_url_does_not_count(migrated_postgresql_url: str, option: str) -> None:
+    """In another one some names could be neither stored nor read."""
+    name = "Ж 漢字"
+    keyword, _, value = option.partition("=")
+    with_option = make_url(migrated_postgresql_url).update_query_dict({keyword: value})
+    url = with_option.render_as_string(hide_password=False)
+    assert _run(url, "role", "create", name).exit_code == 0
+
+    for where in (url, migrated_postgresql_url):
+        listed = _run(where, "role", "list")
+        assert listed == Result(0, f"id\tdescription\tusers\n1\t{name}\t0\n", "")
+
+
 def test_a_socket_that_does_not_exist() -> None:
     done = _run("postgresql:///app?host=/nowhere")
 

@@ -161,6 +161,12 @@ def test_a_database_is_described_without_user_and_password(url: str, description
         ("USERMGR_CONNECT_TIMEOUT", "nan", '"nan" (environment USERMGR_CONNECT_TIMEOUT) is not'),
         ("USERMGR_PASSWORD_MIN_LENGTH", "7", '"7" (environment USERMGR_PASSWORD_MIN_LENGTH) is'),
         ("USERMGR_DB_SCHEMA", "a;b", '"a;b" (environment USERMGR_DB_SCHEMA) is not a schema name'),
+        ("USERMGR_DB_SCHEMA", "pg_foo", 'the schema "pg_foo" (environment USERMGR_DB_SCHEMA) is'),
+        ("USERMGR_DB_SCHEMA", "pg_temp", 'the schema "pg_temp" (environment USERMGR_DB_SCHEMA) is'),
+        (
+            *("USERMGR_DB_SCHEMA", "information_schema"),
+            'the schema "information_schema" (environment USERMGR_DB_SCHEMA) is one of PostgreSQL',
+        ),
         ("USERMGR_ACTOR", "a\nb", '"a\\nb" (environment USERMGR_ACTOR) contains a character'),
     ],
 )

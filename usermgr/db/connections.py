@@ -92,7 +92,8 @@ def _postgresql_engine(settings: Settings) -> Engine:
         "tcp_user_timeout": 30_000,
     }
     arguments |= settings.libpq
-    in_url = _connection_keywords(settings.database_url)
+    # In another encoding some texts could be neither sent nor read.
+    in_url = _connection_keywords(settings.database_url) - {"client_encoding"}
     arguments = {key: value for key, value in arguments.items() if key not in in_url}
     try:
         engine = create_engine(
