@@ -87,7 +87,7 @@ SETTINGS: Final = (
         "connect_timeout",
         ("USERMGR_CONNECT_TIMEOUT",),
         "10",
-        "seconds to wait for a connection to PostgreSQL",
+        "seconds to wait for a connection to PostgreSQL; 0 means no limit",
     ),
     Setting(
         "statement_timeout",
@@ -99,7 +99,7 @@ SETTINGS: Final = (
         "lock_timeout",
         ("USERMGR_LOCK_TIMEOUT",),
         "10",
-        "seconds to wait for a lock that another command holds",
+        "seconds to wait for a lock that another command holds; 0 means no limit",
     ),
     Setting(
         "password_min_length",
@@ -112,7 +112,7 @@ SETTINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one run. Times are seconds. ``sources`` maps a name to where it came from.
+    """The settings of one run. Times are seconds, and 0 is no limit. ``sources`` maps a name to where it came from.
 
     ``libpq`` holds connection keywords that ``.env`` gave by libpq's variable names.
     """

@@ -93,6 +93,14 @@ def test_a_server_that_accepts_and_says_nothing(host: str) -> None:
     _assert_unavailable(done, says="the server did not answer in time")
 
 
+def test_a_connection_is_waited_for_without_a_limit(
+    postgresql_databases: PostgresDatabases, migrated_postgresql_url: str
+) -> None:
+    url = _tcp_url(postgresql_databases, migrated_postgresql_url)
+    done = _run(url, "role", "list", USERMGR_CONNECT_TIMEOUT="0")
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
 def test_a_connection_that_is_ended_in_the_middle(
     migrated_postgresql_url: str, tmp_path: Path
 ) -> None:
@@ -187,6 +195,28 @@ def test_a_lock_that_is_held(cli: Command, database_url: str) -> None:
     _assert_unavailable(done, says="the database is locked by another command")
     assert cli("user", "show", "1", "-o", "json").json["active"] is True
     assert broken_promises(database_url) == {}
+
+
+def test_a_lock_is_waited_for_without_a_limit(cli: Command, database_url: str) -> None:
+    create_company(cli)
+    database = open_database(database_url)
+    env = {"USERMGR_DATABASE_URL": database_url, "USERMGR_LOCK_TIMEOUT": "0"}
+    with database.connect() as connection:
+        if database.is_sqlite:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(text("SELECT * FROM users FOR UPDATE"))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "usermgr", "user", "disable", "1", "--fields", "active"],
+            env={**process_environment(), **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+    assert process.communicate(timeout=60) == ("active\nfalse\n", "")
+    assert process.returncode == 0
 
 
 def test_a_statement_that_takes_too_long(migrated_postgresql_url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -14,6 +14,10 @@ from usermgr.config import Settings
 from usermgr.db.models import HEAD_REVISION
 from usermgr.errors import InvalidInput, Unavailable
 from usermgr.urls import describe_database, sqlite_path
+
+
+_LONGEST_WAIT: Final = 2_147_483
+"""Seconds: what SQLite can count in milliseconds, and 24 days."""
 
 
 def quoted(identifier: str) -> str:
@@ -135,7 +139,7 @@ def _sqlite_engine(settings: Settings) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
         poolclass=NullPool,
-        connect_args={"timeout": settings.lock_timeout},
+        connect_args={"timeout": settings.lock_timeout or _LONGEST_WAIT},
         hide_parameters=True,
     )
 

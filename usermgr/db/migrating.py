@@ -77,7 +77,7 @@ def use_wal(database: Database) -> None:
     SQLite does not wait by itself for the moment in which nobody else uses the file. The mode is a
     matter of speed only: a file that stays busy keeps its old one.
     """
-    deadline = time.monotonic() + database.settings.lock_timeout
+    deadline = time.monotonic() + (database.settings.lock_timeout or PATIENCE_SECONDS)
     while True:
         try:
             with database.errors(), database.connect() as connection:

@@ -33,8 +33,8 @@ class PatientConnection(extensions.connection):
 
 
 def connection_class(connect_timeout: float) -> type[PatientConnection]:
-    """The class of connections whose opening may take that many seconds."""
-    return type("Connection", (PatientConnection,), {"patience": connect_timeout})
+    """The class of connections whose opening may take that many seconds; 0 means for ever."""
+    return type("Connection", (PatientConnection,), {"patience": connect_timeout or None})
 
 
 def install() -> None:
