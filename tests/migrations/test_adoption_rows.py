@@ -55,6 +55,50 @@ def test_names_become_canonical(empty_database: Database):
     assert rows(empty_database, "SELECT name FROM users WHERE id = 7") == [("Zo\u00eb",)]
 
 
+def test_users_whose_e_mail_is_no_way_to_them_are_told(empty_database: Database):
+    """There may be many; a control character and an empty e-mail are none that a command takes."""
+    made = ", ".join(f"({n}, 'N', '{n}', '!', 1, '2024-01-01')" for n in range(20, 30))
+    more = (
+        "UPDATE users SET email = ' ' WHERE id = 1; UPDATE users SET email = '7' WHERE id = 2;"
+        "INSERT INTO users (id, name, email, password, role_id, created_at) {override} VALUES"
+        " (8, 'N', 'a\tb@example.com', '!', 1, '2024-01-01'),"
+        f" (9, 'N', 'a\u200db', '!', 1, '2024-01-01'), {made}"
+    )
+    make_challenge(empty_database, more=more)
+    note = (
+        "note: commands reach these users by id only, not by e-mail: "
+        '1 "", 2 "7", 8 "a\\tb@example.com", 20 "20", 21 "21", 22 "22", 23 "23", 24 "24", 25 "25", '
+        '26 "26" and 3 more; give them others with: usermgr user update'
+    )
+    assert note in schema.init(empty_database).changes
+
+
+def test_nothing_at_all_is_nobody(empty_database: Database):
+    """An unset variable of the shell must not mean the one whose adopted name is empty."""
+    more = (
+        "UPDATE users SET email = '' WHERE id = 1; UPDATE roles SET description = '' WHERE id = 1;"
+        "UPDATE claims SET description = '' WHERE id = 5;"
+    )
+    make_challenge(empty_database, more=more)
+    schema.init(empty_database)
+    before = rows(empty_database, "SELECT * FROM users ORDER BY id")
+    for words in (
+        ("user", "show", ""),
+        ("user", "delete", " ", "--yes"),
+        ("user", "disable", "2", ""),
+        ("user", "history", ""),
+        ("user", "grant", "2", ""),
+        ("user", "update", "2", "--role", ""),
+        ("user", "list", "--claim", ""),
+        ("role", "show", ""),
+        ("claim", "delete", "\t"),
+    ):
+        done = run_inside(words, "", {"USERMGR_DATABASE_URL": empty_database.url})
+        assert (words, done.exit_code, done.stdout) == (words, 2, "")
+        assert done.stderr.endswith(" is empty\nhint: a variable of the shell may be unset\n")
+    assert rows(empty_database, "SELECT * FROM users ORDER BY id") == before
+
+
 def test_names_that_would_become_one_are_told_and_can_be_merged(empty_database: Database):
     database = empty_database
     more = "INSERT INTO roles (id, description) {override} VALUES (8, ' Admin ');"

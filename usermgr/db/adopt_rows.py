@@ -19,6 +19,9 @@ from usermgr.errors import InvalidInput
 from usermgr.names import lenient_name, parse_id, require_text, visible
 
 BATCH: Final = 5_000
+_TOLD: Final = 10
+"""How many users are named in a note; there may be any number."""
+
 _TEXTS: Final = (
     ("user", "users", "email", lenient_email, "e-mail"),
     ("user", "users", "name", lenient_name, "user name"),
@@ -158,13 +161,33 @@ def _note_unreachable(connection: Connection, claim_name: str) -> Iterator[str]:
             f"note: commands reach these by id only, not by name: {', '.join(unreachable)}; rename "
             "them with: usermgr role update, usermgr claim update"
         )
+    yield from _note_unreachable_users(connection)
+
+
+def _note_unreachable_users(connection: Connection) -> Iterator[str]:
+    number, told = 0, []
+    users = text("SELECT id, CAST(email AS varchar) FROM users ORDER BY id")
+    with connection.execute(users, execution_options={"yield_per": BATCH}) as result:
+        for user_id, email in result:
+            if _can_be_named(email):
+                continue
+            number += 1
+            if number <= _TOLD:
+                told.append(f'{user_id} "{visible(email)}"')
+    if number:
+        more = f" and {number - len(told)} more" if number > len(told) else ""
+        yield (
+            f"note: commands reach these users by id only, not by e-mail: {', '.join(told)}{more}; "
+            "give them others with: usermgr user update"
+        )
 
 
 def _can_be_named(name: str) -> bool:
-    try:
-        require_text(name, "name")
-    except InvalidInput:
-        return False
+    if not name.isprintable():
+        try:
+            require_text(name, "name")
+        except InvalidInput:
+            return False
     return bool(name) and parse_id(name) is None
 
 

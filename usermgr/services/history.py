@@ -8,12 +8,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select, union
 
 from usermgr.db.models import changes, operations, users
-from usermgr.emails import lenient_email
 from usermgr.errors import NotFound
 from usermgr.formats.writers import cell
-from usermgr.names import MAX_ID, parse_id, require_text, visible
+from usermgr.names import MAX_ID, parse_id, visible
 from usermgr.records import Change, OperationDetail, OperationRecord
-from usermgr.services.references import no_such_user
+from usermgr.services.references import no_such_user, user_email
 
 
 def list_operations(
@@ -75,7 +74,7 @@ def _user_ids(connection: Connection, reference: str) -> list[int]:
         if number > MAX_ID:
             raise no_such_user(reference)
         return [number]
-    email = lenient_email(require_text(reference, "user"))
+    email = user_email(reference)
     current = select(users.c.id).where(users.c.email == email)
     former = select(changes.c.entity_id).where(changes.c.entity == "user", changes.c.name == email)
     found = list(connection.execute(union(current, former)).scalars())

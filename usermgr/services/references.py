@@ -24,8 +24,9 @@ class Label(NamedTuple):
 def label_condition(table: Table, reference: str) -> ColumnElement[bool]:
     """Which row of ``roles`` or ``claims`` the name or id means; case does not matter.
 
-    Raises NotFound for an id that no row can have.
+    Raises NotFound for an id that no row can have, InvalidInput for no text at all.
     """
+    _require_some(reference, _kind(table))
     number = parse_id(reference.strip())
     if number is not None:
         if number > MAX_ID:
@@ -36,13 +37,22 @@ def label_condition(table: Table, reference: str) -> ColumnElement[bool]:
 
 
 def user_condition(reference: str) -> ColumnElement[bool]:
-    """Which row of ``users`` the id or e-mail means. Raises NotFound for an id no row can have."""
+    """Which row of ``users`` the id or e-mail means.
+
+    Raises NotFound for an id that no row can have, InvalidInput for no text at all.
+    """
     number = parse_id(reference.strip())
     if number is not None:
         if number > MAX_ID:
             raise no_such_user(reference)
         return users.c.id == number
-    return users.c.email == lenient_email(require_text(reference, "user"))
+    return users.c.email == user_email(reference)
+
+
+def user_email(reference: str) -> str:
+    """The e-mail that the reference to a user stands for, as it is stored."""
+    _require_some(reference, "user")
+    return lenient_email(require_text(reference, "user"))
 
 
 def resolve_role(connection: Connection, reference: str) -> Label:
@@ -110,6 +120,12 @@ def _resolve(connection: Connection, table: Table, references: list[str]) -> lis
             raise no_such(table, reference)
         found.append(matches[0])
     return found
+
+
+def _require_some(reference: str, kind: str) -> None:
+    """Adopted tables may hold an empty name; nobody means it."""
+    if not reference.strip():
+        raise InvalidInput(f"the {kind} is empty", hint="a variable of the shell may be unset")
 
 
 def _unique(labels: Iterable[Label]) -> list[Label]:
