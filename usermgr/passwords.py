@@ -7,6 +7,7 @@ one password typed on two keyboards stays one password; nothing is ever cut off.
 
 from __future__ import annotations
 
+import re
 import secrets
 import unicodedata
 from typing import TYPE_CHECKING, Final
@@ -33,7 +34,10 @@ def generate_password() -> str:
 
 
 def check_password(password: str, *, min_length: int) -> str:
-    """The password in NFC, or InvalidInput; the message never contains the password."""
+    """The password in NFC, or InvalidInput; the message never contains the password.
+
+    A sequence that is repeated counts once: whoever knows it knows the password.
+    """
     try:
         password.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -50,7 +54,38 @@ def check_password(password: str, *, min_length: int) -> str:
         raise InvalidInput(
             f"the password has {len(password)} characters, at most {MAX_LENGTH} are allowed"
         )
+    if (period := _period(password.casefold())) < min_length:
+        raise InvalidInput(
+            "the password repeats "
+            + ("one character" if period == 1 else f"a sequence of {period} characters"),
+            hint="use a longer passphrase",
+        )
     return password
+
+
+def refuse_own(password: str, name: str, email: str) -> None:
+    """Raise InvalidInput for a password that is made of the user's own name and e-mail only.
+
+    Source: NIST SP 800-63B-4, section 3.1.1.2 ("context-specific words, such as the name of the
+    service, the username, and derivatives thereof").
+    """
+    own = [unicodedata.normalize("NFC", text).casefold() for text in (name.strip(), email.strip())]
+    words = {word for text in own for word in re.split(r"[\W_]+", text)}
+    rest = unicodedata.normalize("NFC", password).casefold()
+    for part in sorted({*own, *words} - {""}, key=len, reverse=True):
+        rest = rest.replace(part, " ")
+    if not any(character.isalnum() for character in rest):
+        raise InvalidInput(
+            "the password is made of the user's own name or e-mail", hint="use other words"
+        )
+
+
+def _period(text: str) -> int:
+    """The length of the shortest sequence that fills the text at least twice, or of the text."""
+    for length in range(1, len(text) // 2 + 1):
+        if text[length:] == text[:-length]:
+            return length
+    return len(text)
 
 
 def hash_password(password: str) -> str:

@@ -47,6 +47,31 @@ def test_a_generated_password_is_shown_once_and_works(cli: Command, database_url
         assert "$argon2" not in shown
 
 
+def test_the_own_name_and_e_mail_are_no_password(cli: Command) -> None:
+    before = cli("user", "list", "-o", "json").stdout
+    message = (
+        "error: the password is made of the user's own name or e-mail\nhint: use other words\n"
+    )
+    refused = Result(2, "", message)
+
+    made = cli("user", "create", *RUI, "--password-stdin", stdin="RUI@EXAMPLE.COM\n")
+    assert made == refused
+    for words, given in (("2", "bruno@example.com"), ("BRUNO@example.com", "lima bruno lima")):
+        assert cli("user", "set-password", words, "--password-stdin", stdin=given) == refused
+    assert cli("user", "list", "-o", "json").stdout == before
+
+
+def test_a_byte_order_mark_is_no_part_of_a_password(cli: Command) -> None:
+    Path("secret").write_text(f"\ufeff{GOOD}\r\n", encoding="utf-8")
+    assert cli("user", "create", *RUI, "--password-file", "secret").exit_code == 0
+    assert _verify(cli, GOOD) == 0
+    assert _verify(cli, f"\ufeff{GOOD}") == 0
+    Path("secret").write_text("\ufeff\n", encoding="utf-8")
+    done = cli("user", "set-password", "1", "--password-file", "secret")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith('error: the password from "secret" is empty')
+
+
 def test_two_generated_passwords_differ(cli: Command) -> None:
     def reset() -> str:
         done = cli("user", "set-password", "1", "-o", "json")
@@ -86,8 +111,8 @@ def test_a_password_from_a_file(cli: Command, tmp_path: Path) -> None:
 
 
 def test_two_keyboards_one_password(cli: Command) -> None:
-    composed = "\u00e7\u00e3o-" * 4
-    decomposed = "c\u0327a\u0303o-" * 4
+    composed = "cora\u00e7\u00e3o e pulm\u00e3o, n\u00e3o \u00e9"
+    decomposed = "corac\u0327a\u0303o e pulma\u0303o, na\u0303o e\u0301"
     cli("user", "create", *RUI, "--password-stdin", stdin=composed)
     assert _verify(cli, decomposed) == 0
 

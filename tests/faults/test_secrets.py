@@ -171,6 +171,9 @@ def test_a_statement_that_fails_tells_nothing_of_its_values(
     [
         (*NEW_USER, f"--password={MARKER}"),
         (*NEW_USER, "--password", MARKER),
+        (*NEW_USER, "--password-prompt", MARKER),
+        (*NEW_USER, "--password-stdin", MARKER, "and", "more"),
+        ("seed", "--password-stdin", MARKER),
         ("user", "set-password", "1", MARKER),
         ("user", "set-password", "1", f"--password-stdin={MARKER}"),
         ("user", "verify-password", "1", MARKER),

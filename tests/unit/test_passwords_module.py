@@ -18,6 +18,7 @@ from usermgr.passwords import (
     hash_password,
     is_recognised,
     is_usable,
+    refuse_own,
     verify_password,
 )
 
@@ -83,6 +84,53 @@ def test_the_marker() -> None:
     assert is_usable(hash_password("x"))
     assert is_recognised(hash_password("x"))
     assert not is_recognised("plain text")
+
+
+@pytest.mark.parametrize(
+    ("password", "message"),
+    [
+        ("a" * 20, "one character"),
+        ("aA" * 10, "one character"),
+        (" " * 15, "one character"),
+        ("ab" * 9, "a sequence of 2 characters"),
+        ("abcabcabcabcabcab", "a sequence of 3 characters"),
+        ("passwordPASSWORD", "a sequence of 8 characters"),
+        ("12345678901234" * 2, "a sequence of 14 characters"),
+    ],
+)
+def test_what_is_repeated_counts_once(password: str, message: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        check_password(password, min_length=15)
+    assert refused.value.message == f"the password repeats {message}"
+
+
+@pytest.mark.parametrize("password", ["123456789012345" * 2, "aaaaaaaaaaaaaab", "abcdefgabcdefgh"])
+def test_what_is_long_enough_without_its_repetition_is_accepted(password: str) -> None:
+    assert check_password(password, min_length=15) == password
+
+
+@pytest.mark.parametrize(
+    ("password", "own"),
+    [
+        ("ana.souza@example.com", True),
+        ("ANA.SOUZA@EXAMPLE.COM", True),
+        ("Ána Maria Souza", True),
+        ("souza ana souza", True),
+        ("anaanasouzaexample!!", True),
+        ("A\u0301na-Maria_Souza", True),
+        ("ana souza is my name", False),
+        ("ana.souza@example.com7", False),
+        ("correct horse battery", False),
+    ],
+)
+def test_what_is_made_of_the_own_name_and_e_mail_is_refused(password: str, own: bool) -> None:
+    try:
+        refuse_own(password, "Ána Maria Souza", "ana.souza@example.com")
+    except InvalidInput as refused:
+        assert own, refused
+        assert password not in refused.message
+    else:
+        assert not own
 
 
 @given(st.text(max_size=40))

@@ -180,9 +180,13 @@ def _usage_error(error: typer.TyperException) -> InvalidInput:
     message = message[:1].lower() + message[1:]
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else PROGRAM
-    if path.endswith("-password"):  # what is one word too many there may be the password
-        message = message.partition(" (")[0]
+    if message.startswith("got unexpected extra argument") and _takes_password(ctx):
+        message = message.partition(" (")[0]  # the word too many may be the password
     return InvalidInput(message.replace("'", '"'), hint=f"see: {path} --help")
+
+
+def _takes_password(ctx: Any) -> bool:
+    return ctx is None or any("password" in (param.name or "") for param in ctx.command.params)
 
 
 def _unexpected(app: AppContext, argv: Sequence[str], error: Exception) -> int:

@@ -86,7 +86,8 @@ def read_password_file(path: Path) -> str:
 
 def _one_line(data: bytes, where: str) -> str:
     try:
-        text = data.decode("utf-8")
+        # Editors put a byte-order mark before a text, and PowerShell into a pipe.
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInput(f"the password from {where} is not UTF-8 text") from error
     text = text.removesuffix("\n").removesuffix("\r")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -33,6 +33,14 @@ NoPassword = Annotated[
 ]
 
 
+class Password(NamedTuple):
+    """The hash to store (None: no usable password), and the text that was given or generated."""
+
+    hash: str | None
+    given: str | None
+    generated: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class PasswordChoice:
     """Where the password comes from; with nothing chosen one is generated."""
@@ -47,8 +55,8 @@ class PasswordChoice:
         """Whether a password is generated and has to be shown."""
         return not (self.stdin or self.prompt or self.file or self.none)
 
-    def obtain(self, run: AppContext) -> tuple[str | None, str | None]:
-        """The hash to store (None: no usable password) and the generated password, if any.
+    def obtain(self, run: AppContext) -> Password:
+        """The password, read or generated.
 
         Raises InvalidInput for a password that is not acceptable, and when more than one source
         is chosen.
@@ -62,12 +70,12 @@ class PasswordChoice:
                 "--no-password",
             )
         if self.none:
-            return None, None
+            return Password(None, None, None)
         if self.generates:
             generated = generate_password()
-            return hash_password(generated), generated
+            return Password(hash_password(generated), None, generated)
         given = check_password(self._read(run), min_length=run.settings.password_min_length)
-        return hash_password(given), None
+        return Password(hash_password(given), given, None)
 
     def _read(self, run: AppContext) -> str:
         if self.file is not None:
@@ -112,18 +120,21 @@ def create(
     ] = False,
 ) -> None:
     """Create a user. Without a password option one is generated and shown, once."""
+    from usermgr.passwords import refuse_own
     from usermgr.services.users import create_user, ensure_user
 
     run = app_of(ctx)
     choice = PasswordChoice(password_stdin, password_prompt, password_file, no_password)
     _require_shown(run, choice)
-    password_hash, generated = choice.obtain(run)
-    new = NewUser(name, email, role, tuple(claim or ()), not inactive, password_hash)
+    password = choice.obtain(run)
+    if password.given is not None:
+        refuse_own(password.given, name, email)
+    new = NewUser(name, email, role, tuple(claim or ()), not inactive, password.hash)
     with run.operation(ctx, shows=User, optional=[HIGHLIGHTED]) as op:
         user, created = ensure_user(op, new) if if_not_exists else (create_user(op, new), True)
     if not created:
         run.output.note(f'note: the user "{user.email}" exists already; it was left as it is')
-    run.output.record(user, extra={HIGHLIGHTED: generated if created else None})
+    run.output.record(user, extra={HIGHLIGHTED: password.generated if created else None})
 
 
 def set_password(
@@ -140,10 +151,10 @@ def set_password(
     run = app_of(ctx)
     choice = PasswordChoice(password_stdin, password_prompt, password_file, no_password)
     _require_shown(run, choice)
-    password_hash, generated = choice.obtain(run)
+    password = choice.obtain(run)
     with run.operation(ctx, shows=User, optional=[HIGHLIGHTED]) as op:
-        updated = store_password(op, user, password_hash)
-    run.output.record(updated, extra={HIGHLIGHTED: generated})
+        updated = store_password(op, user, password.hash, given=password.given)
+    run.output.record(updated, extra={HIGHLIGHTED: password.generated})
 
 
 def verify_password(

@@ -98,9 +98,17 @@ def update_user(op: Operation, reference: str, wanted: UserChanges) -> User:
     return _record_change(op, before, "update")
 
 
-def set_password(op: Operation, reference: str, password_hash: str | None) -> User:
-    """Store another password hash; None leaves the user without a usable password."""
+def set_password(
+    op: Operation, reference: str, password_hash: str | None, *, given: str | None = None
+) -> User:
+    """Store another password hash; None leaves the user without a usable password.
+
+    ``given`` is the password itself where a person chose it. Raises NotFound for the user, and
+    InvalidInput when it is made of the user's own name or e-mail.
+    """
     before = _lock_user(op.connection, reference)
+    if given is not None:
+        passwords.refuse_own(given, before.name, before.email)
     if password_hash is None and not before.has_password:
         return before
     _update_row(op, before.id, {"password": password_hash or passwords.UNUSABLE})
