@@ -142,7 +142,7 @@ def load_settings(
 ) -> Settings:
     """The settings of this run: flag > environment > ``.env`` > default.
 
-    ``env_file`` must exist when it is given; without it ``.env`` in the working directory is read
+    ``env_file`` must exist when it is given, and may be a pipe; without it ``.env`` in the working directory is read
     if it is there. An empty value counts as not set. Raises InvalidInput for a value that is not
     acceptable, naming the value and where it came from.
     """
@@ -166,18 +166,18 @@ def load_settings(
 
 def _read_env_file(env_file: Path | None) -> dict[str, str]:
     path = env_file or Path(".env")
-    if not path.is_file():
-        if env_file is not None:
-            raise InvalidInput(
-                f'the environment file "{env_file}" does not exist',
-                hint="copy .env.example to that place, or leave --env-file out",
-            )
+    if env_file is None and not path.is_file():
         return {}
     from dotenv.parser import parse_stream
 
     try:
         with path.open(encoding="utf-8-sig") as file:
             bindings = list(parse_stream(file))
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            f'the environment file "{path}" does not exist',
+            hint="copy .env.example to that place, or leave --env-file out",
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise InvalidInput(f'the environment file "{path}" cannot be read: {reason}') from error

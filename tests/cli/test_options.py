@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.support.commands import Command, process_environment
+from tests.support.commands import Command, Result, process_environment, run_inside
 from tests.support.people import USER_FIELDS, create_company
 
 POSITIONS = (
@@ -212,3 +215,38 @@ def test_output_that_cannot_be_written(cli: Command, database_url: str) -> None:
     message = "error: the output cannot be written: No space left on device\nhint: "
     assert done.stderr.decode().startswith(message)
     assert len(cli("role", "list", "-o", "json").json) == 1
+
+
+def test_an_env_file_without_a_name_is_refused(tmp_path: Path) -> None:
+    """An unset variable of the shell must not choose the embedded database."""
+    done = run_inside(("--env-file", "", "role", "list"), "", {})
+    message = "error: the name of --env-file is empty\nhint: a variable of the shell may be unset\n"
+    assert done == Result(2, "", message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [("user", "list", "--colour"), ("role", "show"), ("nonsense",), ("role", "show", "1")]
+)
+def test_errors_are_json_where_the_env_file_says_so(tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / ".env").write_text("USERMGR_OUTPUT=json\nUSERMGR_DATABASE_URL=sqlite:///x.db\n")
+    done = run_inside(words, "", {})
+    assert done.stdout == ""
+    assert json.loads(done.stderr)["error"]["exit_status"] == done.exit_code
+
+
+def test_a_pipe_with_a_value_that_is_refused_is_read_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "usermgr", "--env-file", "pipe", "role", "list"],
+        env=process_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # In a thread: opening the pipe waits for a reader, which may not come.
+    content = ("USERMGR_OUTPUT=xml\n",)
+    threading.Thread(target=(tmp_path / "pipe").write_text, args=content, daemon=True).start()
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (2, "")
+    assert stderr.startswith('error: unknown output format "xml" (pipe USERMGR_OUTPUT)\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,23 @@ def test_an_env_file_that_is_named_must_exist(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as raised:
         load_settings(environ={}, env_file=tmp_path / "none.env")
     assert raised.value.message == f'the environment file "{tmp_path}/none.env" does not exist'
+
+
+def test_an_env_file_may_be_a_pipe() -> None:
+    """What a shell writes for ``--env-file <(decrypt e.env)``."""
+    read, write = os.pipe()
+    os.write(write, b"USERMGR_ACTOR=ana\n")
+    os.close(write)
+    try:
+        assert load_settings(environ={}, env_file=Path(f"/dev/fd/{read}")).actor == "ana"
+    finally:
+        os.close(read)
+
+
+def test_a_folder_is_no_env_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        load_settings(environ={}, env_file=tmp_path)
+    assert raised.value.message.startswith(f'the environment file "{tmp_path}" cannot be read: ')
 
 
 def test_a_dollar_sign_in_a_password_is_a_dollar_sign(tmp_path: Path) -> None:

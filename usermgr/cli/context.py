@@ -13,6 +13,7 @@ from usermgr.cli.output import Output
 from usermgr.cli.prompts import Prompts
 from usermgr.cli.views import view_of
 from usermgr.config import OUTPUT_FORMATS, Settings, load_settings
+from usermgr.errors import InvalidInput
 from usermgr.names import visible
 from usermgr.urls import url_has_password
 
@@ -38,6 +39,7 @@ class AppContext:
         self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
         self.flags: dict[str, str] = {}
         self._settings: Settings | None = None
+        self._settings_failed = False
         self._output: Output | None = None
         self._database: Database | None = None
 
@@ -45,12 +47,18 @@ class AppContext:
     def settings(self) -> Settings:
         """The settings of this run. Raises InvalidInput for one that is not acceptable."""
         if self._settings is None:
+            self._settings_failed = True  # a pipe in the place of .env can be read once
             env_file = self.flags.get("env_file")
+            if env_file == "":
+                raise InvalidInput(
+                    "the name of --env-file is empty", hint="a variable of the shell may be unset"
+                )
             self._settings = load_settings(
                 flags=self.flags,
                 environ=self.environ,
-                env_file=Path(env_file) if env_file else None,
+                env_file=None if env_file is None else Path(env_file),
             )
+            self._settings_failed = False
         return self._settings
 
     @property
@@ -145,8 +153,9 @@ class AppContext:
     def error_format_is_json(self) -> bool:
         """Whether errors are printed as JSON; answers even when the settings cannot be read."""
         chosen = self.flags.get("output") or self.environ.get("USERMGR_OUTPUT", "")
-        if chosen not in OUTPUT_FORMATS and self._settings is not None:
-            chosen = self._settings.output or ""
+        if chosen not in OUTPUT_FORMATS and not self._settings_failed:
+            with contextlib.suppress(InvalidInput):
+                chosen = self.settings.output or ""
         return chosen in ("json", "jsonl")
 
 
