@@ -112,9 +112,10 @@ SETTINGS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one run. Times are seconds, and 0 is no limit. ``sources`` maps a name to where it came from.
+    """The settings of one run. Times are seconds, and 0 is no limit.
 
-    ``libpq`` holds connection keywords that ``.env`` gave by libpq's variable names.
+    ``sources`` maps a name to where it came from. ``libpq`` holds connection keywords
+    that ``.env`` gave by libpq's variable names.
     """
 
     database_url: str = field(default=DEFAULT_DATABASE_URL, repr=False)
@@ -142,9 +143,9 @@ def load_settings(
 ) -> Settings:
     """The settings of this run: flag > environment > ``.env`` > default.
 
-    ``env_file`` must exist when it is given, and may be a pipe; without it ``.env`` in the working directory is read
-    if it is there. An empty value counts as not set. Raises InvalidInput for a value that is not
-    acceptable, naming the value and where it came from.
+    ``env_file`` must exist when it is given, and may be a pipe; without it ``.env`` in the working
+    directory is read if it is there. An empty value counts as not set. Raises InvalidInput for a
+    value that is not acceptable, naming the value and where it came from.
     """
     flags = flags or {}
     environ = os.environ if environ is None else environ

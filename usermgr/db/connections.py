@@ -15,7 +15,6 @@ from usermgr.db.models import HEAD_REVISION
 from usermgr.errors import InvalidInput, Unavailable
 from usermgr.urls import describe_database, sqlite_path
 
-
 _LONGEST_WAIT: Final = 2_147_483
 """Seconds: what SQLite can count in milliseconds, and 24 days."""
 
