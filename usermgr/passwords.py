@@ -71,10 +71,10 @@ def refuse_own(password: str, name: str, email: str) -> None:
     """
     own = [unicodedata.normalize("NFC", text).casefold() for text in (name.strip(), email.strip())]
     words = {word for text in own for word in re.split(r"[\W_]+", text)}
-    rest = unicodedata.normalize("NFC", password).casefold()
+    rest = whole = unicodedata.normalize("NFC", password).casefold()
     for part in sorted({*own, *words} - {""}, key=len, reverse=True):
         rest = rest.replace(part, " ")
-    if not any(character.isalnum() for character in rest):
+    if rest != whole and not any(character.isalnum() for character in rest):
         raise InvalidInput(
             "the password is made of the user's own name or e-mail", hint="use other words"
         )

@@ -116,6 +116,15 @@ def test_one_bad_row_and_nothing_is_stored(cli: Command) -> None:
 
 
 @pytest.mark.usefixtures("company")
+def test_a_password_made_of_the_users_own_name_is_refused(cli: Command) -> None:
+    text = "name,email,role,password\nEva Maria Souza,eva@example.com,member,souza-Eva-MARIA!!\n"
+    done = run_import(cli, write("x.csv", text))
+    assert done.exit_code == 2
+    assert "line 2: the password is made of the user's own name or e-mail" in done.stderr
+    assert "MARIA" not in done.stderr
+
+
+@pytest.mark.usefixtures("company")
 def test_rejects_have_the_delimiter_of_the_input(cli: Command) -> None:
     cli("role", "create", "member")
     text = "# people\nname;email;role\nAna;no e-mail;member\n"

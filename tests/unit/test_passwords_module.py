@@ -127,7 +127,14 @@ def test_what_is_made_of_the_own_name_and_e_mail_is_refused(password: str) -> No
 
 
 @pytest.mark.parametrize(
-    "password", ["ana souza is my name", "ana.souza@example.com7", "correct horse battery"]
+    "password",
+    [
+        "ana souza is my name",
+        "ana.souza@example.com7",
+        "correct horse battery",
+        "?!&%$§()={[]}+*~#",
+        "🎉🐎🔋📎🎲🎻🪁🧩🎯🎱🪀🎭🎨🧵🪡",
+    ],
 )
 def test_other_words_beside_the_own_name_are_accepted(password: str) -> None:
     refuse_own(password, "Ána Maria Souza", "ana.souza@example.com")

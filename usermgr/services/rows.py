@@ -7,6 +7,7 @@ leaves all columns.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -176,17 +177,18 @@ class _Checker:
 
     def rows(self, problems: list[Problem]) -> Rows:
         """The rows of the chunk without the bad ones, which join the problems that are known."""
+        emails, names = self._emails(), self._names()
         rows = Rows(
             self._numbers,
             self._lines,
-            self._emails(),
-            self._names(),
+            emails,
+            names,
             self._roles(),
             self._claims(),
             self._each("active", _parse_active),
             self._each("created_at", _parse_created_at),
             self._hashes(),
-            self._secrets(),
+            self._secrets(names, emails),
             self._ids(),
             list(problems),
         )
@@ -324,7 +326,7 @@ class _Checker:
             for position, value in enumerate(self._columns.get("id", nothing))
         ]
 
-    def _secrets(self) -> Sequence[str | None]:
+    def _secrets(self, names: Sequence[str | None], emails: Sequence[str]) -> Sequence[str | None]:
         if "password" not in self._columns:
             return [None] * len(self._lines)
 
@@ -332,10 +334,17 @@ class _Checker:
             minimum = self._rules.password_min_length
             return passwords.check_password(text, min_length=minimum) if text else None
 
-        return [
+        secrets = [
             self._parsed(position, "password", text, check)
             for position, text in enumerate(self._texts("password"))
         ]
+        for position, secret in enumerate(secrets):
+            if secret is not None:
+                own = functools.partial(
+                    passwords.refuse_own, name=names[position] or "", email=emails[position]
+                )
+                self._parsed(position, "password", secret, own)
+        return secrets
 
 
 def _require_email(text: str) -> str:
