@@ -267,6 +267,10 @@ class CheckRow:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One difference between a database and this program's tables."""
+    """One difference between a database and this program's tables.
+
+    An ``addition`` is something of somebody else's that commands can live with.
+    """
 
     difference: str
+    addition: bool = False

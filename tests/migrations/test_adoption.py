@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import text
 
 from tests.migrations.challenge import (
     KEPT,
@@ -19,7 +20,7 @@ from tests.support.databases import open_database
 from usermgr.db import schema
 from usermgr.db.engine import Database
 from usermgr.errors import Conflict
-from usermgr.records import SchemaReport
+from usermgr.records import Difference, SchemaReport
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -202,14 +203,44 @@ def test_what_was_changed_is_told(postgresql_url: str):
     )
 
 
-def test_other_columns_are_kept_on_postgresql(postgresql_url: str):
+def test_what_others_added_is_kept_on_postgresql(postgresql_url: str):
     database = open_database(postgresql_url)
-    make_challenge(database, more="ALTER TABLE users ADD COLUMN phone varchar DEFAULT '0'")
+    added = (
+        "ALTER TABLE users ADD COLUMN phone varchar DEFAULT '0' NOT NULL;"
+        "ALTER TABLE users ALTER name SET DEFAULT '';"
+        "CREATE INDEX by_phone ON users (phone)"
+    )
+    make_challenge(database, more=added)
     schema.init(database)
     assert rows(database, "SELECT phone FROM users WHERE id = 1") == [("0",)]
-    assert schema.check(database) == (
-        "there is a column users.phone that this program does not know",
-    )
+    unknown = "that this program does not know"
+    assert set(schema.check(database)) == {
+        Difference(f"there is an index by_phone of users {unknown}", addition=True),
+        Difference(f"there is a column users.phone {unknown}", addition=True),
+        Difference(
+            "users.name has another default or identity than in this program", addition=True
+        ),
+    }
+    url = {"USERMGR_DATABASE_URL": postgresql_url}
+    checked = run_inside(("schema", "check"), "", url)
+    assert checked.exit_code == 0
+    assert checked.stderr.endswith("is as it should be, beside 3 additions\n")
+    with database.connect() as connection:
+        connection.execute(text("ALTER TABLE users ALTER phone DROP DEFAULT"))
+        connection.execute(text("DROP INDEX users_role_id_idx"))
+        connection.commit()
+    checked = run_inside(("schema", "check"), "", url)
+    assert checked.exit_code == 5
+    assert "in 2 places" in checked.stderr
+
+
+def test_an_index_that_others_added_on_sqlite(migrated_sqlite_url: str):
+    database = open_database(migrated_sqlite_url)
+    with database.connect() as connection:
+        connection.execute(text("CREATE INDEX by_name ON users (name)"))
+        connection.commit()
+    found = schema.check(database)
+    assert [difference.addition for difference in found] == [True]
 
 
 @pytest.mark.parametrize(

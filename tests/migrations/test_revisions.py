@@ -305,5 +305,6 @@ def test_every_table_of_the_models_is_checked(database: Database):
     """An empty answer of ``check`` means something: it has looked at every table."""
     for table in reversed(metadata.sorted_tables):
         execute(database, f"DROP TABLE {table.name}" + ("" if database.is_sqlite else " CASCADE"))
-    missing = [name for name in schema.check(database) if name.startswith("there is no table")]
+    found = [difference.difference for difference in schema.check(database)]
+    missing = [words for words in found if words.startswith("there is no table")]
     assert sorted(missing) == sorted(f"there is no table {name}" for name in metadata.tables)

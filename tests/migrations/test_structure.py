@@ -18,7 +18,7 @@ from usermgr.db import schema
 from usermgr.db.engine import Database
 from usermgr.db.models import HEAD_REVISION
 from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
-from usermgr.records import SchemaStatus
+from usermgr.records import Difference, SchemaStatus
 from usermgr.urls import sqlite_path
 
 
@@ -139,7 +139,7 @@ TAMPERED_POSTGRESQL = {
 @pytest.mark.parametrize("statement", TAMPERED)
 def test_check_tells_what_somebody_changed(database: Database, statement: str):
     execute(database, statement)
-    found = schema.check(database)
+    found = [difference.difference for difference in schema.check(database)]
     assert any(TAMPERED[statement] in difference for difference in found), found
 
 
@@ -149,19 +149,21 @@ def test_check_tells_what_somebody_changed_on_postgresql(
 ):
     database = open_database(migrated_postgresql_url)
     execute(database, statement)
-    found = schema.check(database)
+    found = [difference.difference for difference in schema.check(database)]
     assert any(TAMPERED_POSTGRESQL[statement] in difference for difference in found), found
 
 
 def test_check_tells_of_a_missing_trigger_on_sqlite(migrated_sqlite_url: str):
     database = open_database(migrated_sqlite_url)
     execute(database, "DROP TRIGGER changes_no_delete")
-    assert schema.check(database) == ("there is no trigger changes_no_delete, or it is disabled",)
+    assert schema.check(database) == (
+        Difference("there is no trigger changes_no_delete, or it is disabled"),
+    )
     execute(
         database, "CREATE TRIGGER changes_no_delete BEFORE DELETE ON changes BEGIN SELECT 1; END"
     )
     assert schema.check(database) == (
-        "the trigger changes_no_delete does something else than in this program",
+        Difference("the trigger changes_no_delete does something else than in this program"),
     )
 
 

@@ -117,19 +117,26 @@ def status(ctx: typer.Context) -> None:
 
 @app.command()
 def check(ctx: typer.Context) -> None:
-    """Compare the database with this program's tables; exit status 5 when they differ."""
+    """Compare the database with this program's tables; exit status 5 when they differ.
+
+    What others added beside them is told, and is no difference that matters.
+    """
     from usermgr.db.schema import check as check_schema
 
     run = _run(ctx, Difference)
     differences = check_schema(run.raw_database)
-    run.output.records(Difference, [Difference(text) for text in differences])
-    if differences:
+    run.output.records(Difference, differences)
+    wrong = [difference for difference in differences if not difference.addition]
+    if wrong:
         raise Unavailable(
             f'the schema of "{run.raw_database.description}" differs from this program\'s '
-            f"in {len(differences)} places",
+            f"in {len(wrong)} places",
             hint="somebody changed it by hand: take that back, or restore a backup",
         )
-    run.output.note(f'note: the schema of "{run.raw_database.description}" is as it should be')
+    beside = f", beside {len(differences)} additions" if differences else ""
+    run.output.note(
+        f'note: the schema of "{run.raw_database.description}" is as it should be{beside}'
+    )
 
 
 @app.command()

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Inspector
 
 from usermgr.db.models import metadata
 from usermgr.db.triggers import find_trigger_differences
+from usermgr.records import Difference
 
 _WORDS: Final = {
     "add_table": "there is no table {0.name}",
@@ -34,16 +35,26 @@ _WORDS: Final = {
 """Alembic's names of what would have to be done, in words about what is."""
 
 
-def describe_differences(found: Iterable[Any], *, sqlite: bool) -> list[str]:
+def describe_differences(found: Iterable[Any], *, sqlite: bool) -> list[Difference]:
     """What Alembic's comparison found, in words. Comments may say what they like."""
     actions = [
         action for entry in found for action in (entry if isinstance(entry, list) else [entry])
     ]
     return [
-        _WORDS[name].format(*values)
+        Difference(_WORDS[name].format(*values), _is_addition(name, values))
         for name, *values in actions
         if "comment" not in name and not (sqlite and _is_identity(name, values))
     ]
+
+
+def _is_addition(name: str, values: list[Any]) -> bool:
+    """Whether somebody added what this program can live with: it names its columns itself, and
+    tells which constraint refused a row. It cannot fill a column that must not be empty."""
+    if name == "remove_column":
+        return values[-1].nullable or values[-1].server_default is not None
+    if name == "modify_default":
+        return values[-1] is None
+    return name in ("remove_index", "remove_constraint", "remove_fk")
 
 
 def _is_identity(name: str, values: list[Any]) -> bool:
@@ -51,7 +62,7 @@ def _is_identity(name: str, values: list[Any]) -> bool:
     return name == "modify_default" and isinstance(values[-1], Identity)
 
 
-def find_other_differences(connection: Connection) -> list[str]:
+def find_other_differences(connection: Connection) -> list[Difference]:
     """The differences in what Alembic does not compare, in words."""
     inspector = inspect(connection)
     dialect = connection.dialect.name
@@ -65,7 +76,7 @@ def find_other_differences(connection: Connection) -> list[str]:
         found += _compare_collations(inspector)
     else:
         found += _compare_sqlite_texts(connection)
-    return found + find_trigger_differences(connection)
+    return [Difference(words) for words in found + find_trigger_differences(connection)]
 
 
 def _compare_table(inspector: Inspector, table: Table) -> Iterator[str]:

@@ -27,7 +27,7 @@ from usermgr.db.obstacles import Merge
 from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
 from usermgr.errors import Conflict, InvalidInput
 from usermgr.names import visible
-from usermgr.records import SchemaReport, SchemaStatus
+from usermgr.records import Difference, SchemaReport, SchemaStatus
 from usermgr.urls import sqlite_path
 
 OUR_TABLES: Final = (*TABLES, "operations", "changes")
@@ -128,8 +128,8 @@ def status(database: Database) -> SchemaStatus:
     return SchemaStatus(database.description, state, revision, HEAD_REVISION, pending)
 
 
-def check(database: Database) -> tuple[str, ...]:
-    """The differences between the database and this program's tables, in words; empty means none.
+def check(database: Database) -> tuple[Difference, ...]:
+    """The differences between the database and this program's tables; empty means none.
 
     Raises Unavailable when the schema is not at this program's revision at all.
     """
