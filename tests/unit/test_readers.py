@@ -54,7 +54,9 @@ class Document:
 
 SIZES = st.fixed_dictionaries(
     {
-        **dict.fromkeys(("STEP", "CHUNK_ROWS", "CHUNK_BYTES", "_READ"), st.integers(1, 40)),
+        **dict.fromkeys(
+            ("STEP", "OBJECT_STEP", "CHUNK_ROWS", "CHUNK_BYTES", "_READ"), st.integers(1, 40)
+        ),
         "BLOCK": st.integers(4, 40),
     }
 )

@@ -2,8 +2,8 @@
 
 gzip and Zstandard are known by their first bytes. A regular file is read in place; a pipe is
 spooled to a temporary file without a name first, so that nothing has to wait for it later and it
-can be read again. Memory is bounded: for formats of lines, a line longer than ``LINE_MAX_BYTES`` is
-an error, also inside a decompression bomb.
+can be read again. Memory is bounded, also inside a decompression bomb: a row longer than
+``ROW_MAX_BYTES`` is an error.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from typing import Any, BinaryIO, Final, cast
 from usermgr.errors import Conflict, InvalidInput
 from usermgr.names import visible
 
-LINE_MAX_BYTES: Final = 256 * 1024
+ROW_MAX_BYTES: Final = 256 * 1024
 BLOCK: Final = 256 * 1024
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # begins like that of UTF-16
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
@@ -37,14 +39,27 @@ Progress = Callable[[int], None]
 """Is told how many bytes of the file, as stored, were read so far."""
 
 
+class OverlongLine(Exception):
+    """The line behind those that were given out has more than ROW_MAX_BYTES."""
+
+
+class OverlongRows(Exception):
+    """The rows that are asked for have more than ROW_MAX_BYTES each."""
+
+
 class InputText(io.TextIOWrapper):
-    """The text of an input file."""
+    """The text of an input file. Raises OverlongLine, and OverlongRows where rows are announced."""
 
     @property
     def bytes_read(self) -> int:
         """How many decompressed bytes were read so far, some of which are still buffered."""
         content: _Content = self.buffer  # type: ignore[assignment]
         return content.bytes_read
+
+    def announce(self, rows: int) -> None:
+        """Say how many rows are read next, each of which may have many lines."""
+        content: _Content = self.buffer  # type: ignore[assignment]
+        content.allowed = content.bytes_read + rows * ROW_MAX_BYTES + BLOCK
 
 
 def _ignore(_: int) -> None:
@@ -83,12 +98,13 @@ class InputFile:
 
         Without ``encoding`` a byte-order mark decides, else it is UTF-8. Bytes that are no UTF-8
         become lone surrogates, so that only the row they stand in is refused. Raises InvalidInput
-        for damaged compression, an overlong line, and text that is not in the encoding.
+        for damaged compression, and text that is not in the encoding. With ``lines`` the length of
+        lines is bounded.
         """
         blocks = _Blocks(self._file, self._start, progress)
         with _readable(self.name):
             content = _Content(_decompressed(blocks, self._first_bytes()), lines=lines)
-            codec, errors = _codec(content, encoding)
+            codec, errors = _codec(content, encoding, self.name)
             yield InputText(cast(Any, content), encoding=codec, errors=errors, newline="")
 
     def require_unchanged(self) -> None:
@@ -180,9 +196,14 @@ def _decompressed(file: io.RawIOBase, first: bytes) -> io.RawIOBase | io.Buffere
     return file
 
 
-def _codec(content: _Content, encoding: str | None) -> tuple[str, str]:
+def _codec(content: _Content, encoding: str | None, name: str) -> tuple[str, str]:
     mark = next((m for m in _BYTE_ORDER_MARKS if content.begins_with(m[0])), None)
     if encoding is None:
+        if mark is None and content.has_wide_characters():
+            raise InvalidInput(
+                f'"{visible(name)}" looks like UTF-16 without a byte-order mark',
+                hint="name its encoding: --encoding utf-16-le, or utf-16-be",
+            )
         if mark is None:
             return "utf-8", "surrogateescape"
         content.skip(len(mark[0]))
@@ -252,10 +273,14 @@ class _Blocks(io.RawIOBase):
 
 
 class _Content(io.BufferedIOBase):
-    """The decompressed bytes in blocks; with ``lines`` a line above LINE_MAX_BYTES is refused."""
+    """The decompressed bytes in blocks; with ``lines`` a line above ROW_MAX_BYTES is refused.
+
+    More than ``allowed`` bytes are refused as well, where that is set.
+    """
 
     def __init__(self, file: io.RawIOBase | io.BufferedIOBase, *, lines: bool) -> None:
         self._file, self._lines = file, lines
+        self.allowed: int | None = None
         self._line_bytes = self.bytes_read = 0
         self._first: bytes | None = self._block()
 
@@ -266,6 +291,10 @@ class _Content(io.BufferedIOBase):
     def begins_with(self, beginning: bytes) -> bool:
         """Whether the content begins so; asked before anything is read."""
         return self._first is not None and self._first.startswith(beginning)
+
+    def has_wide_characters(self) -> bool:
+        """Whether it begins with an ASCII character in two bytes."""
+        return (self._first or b"")[:2].count(0) == 1
 
     def skip(self, number: int) -> None:
         """Pass over the first bytes."""
@@ -281,12 +310,12 @@ class _Content(io.BufferedIOBase):
         self.bytes_read += len(block)
         if self._lines:
             self._require_short_lines(block)
+        if self.allowed is not None and self.bytes_read > self.allowed:
+            raise OverlongRows
         return block
 
     def _require_short_lines(self, block: bytes) -> None:
         end = max(block.rfind(b"\n"), block.rfind(b"\r"))
         self._line_bytes = len(block) - end - 1 if end >= 0 else self._line_bytes + len(block)
-        if self._line_bytes > LINE_MAX_BYTES:
-            raise InvalidInput(
-                "a line has more than 256 KiB", hint="is it a text file with one user a line?"
-            )
+        if self._line_bytes > ROW_MAX_BYTES:
+            raise OverlongLine

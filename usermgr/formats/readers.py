@@ -6,6 +6,7 @@ what makes the rest unreadable is an InvalidInput that names the line.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 from usermgr.errors import InvalidInput
-from usermgr.formats.inputs import InputText
+from usermgr.formats.inputs import ROW_MAX_BYTES, InputText, OverlongLine, OverlongRows
 from usermgr.names import visible
 
 CHUNK_ROWS: Final = 1_000
@@ -24,12 +25,15 @@ CHUNK_BYTES: Final = 512 * 1024
 """A chunk ends soon after it reaches one of the two. It is to fit into a processor's cache, where
 what is done with it takes two thirds of the time."""
 
-STEP: Final = 64
-"""How many rows are read between two looks at the number of bytes."""
+STEP: Final = 16
+OBJECT_STEP: Final = 8
+"""How many rows of a table, or objects, are read at most between two looks at the number of bytes.
+What is made of a row may take twenty times the memory of its text, as with a row of commas, or with
+lists in which there is nothing."""
 
 COLUMNS_MAX: Final = 100
 CELL_MAX: Final = 32 * 1024
-"""Characters of one cell of a table, bytes of one item of a JSON array being 16 MiB at most."""
+"""Characters of one cell of a table."""
 
 FORMATS: Final = ("csv", "tsv", "jsonl", "json")
 
@@ -41,7 +45,7 @@ class Problem(NamedTuple):
     """What is wrong with a row: a code to count by, and words.
 
     ``number`` and ``line`` are those of ``Chunk``. ``row`` is what was read of a row that is in no
-    column: its cells, or its text.
+    column: its first COLUMNS_MAX cells, or its text.
     """
 
     number: int
@@ -96,7 +100,8 @@ def read_csv(file: InputText, *, delimiter: str | None = None) -> Iterator[Chunk
     delimiter = delimiter or _delimiter(first)
     csv.field_size_limit(CELL_MAX)
     rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, strict=True)
-    yield from _read_table(file, rows, lambda: skipped + rows.line_num)
+    with _told_by_line(lambda: skipped + rows.line_num):
+        yield from _read_table(file, rows, lambda: skipped + rows.line_num)
 
 
 def csv_delimiter(file: InputText) -> str:
@@ -110,10 +115,30 @@ def _delimiter(header: str) -> str:
 
 def _skip_comments(file: InputText) -> tuple[str, int]:
     """The first line that does not begin with ``#``, and how many stand above it."""
-    for number, line in enumerate(file):
-        if not line.startswith("#"):
-            return line, number
+    number = 0
+    with _told_by_line(lambda: number):
+        for line in file:
+            if not line.startswith("#"):
+                return line, number
+            number += 1
     return "", 0
+
+
+@contextlib.contextmanager
+def _told_by_line(line_number: Callable[[], int]) -> Iterator[None]:
+    """Tell where a line or a row is too long; what comes tells how many lines were given out."""
+    try:
+        yield
+    except OverlongLine as error:
+        raise InvalidInput(
+            f"line {line_number() + 1} has more than 256 KiB",
+            hint="is it a text file with one user a line?",
+        ) from error
+    except OverlongRows as error:
+        raise InvalidInput(
+            f"line {line_number()} cannot be read: its row has more than 256 KiB",
+            hint="look for a quote that is not closed before it",
+        ) from error
 
 
 _TSV_ESCAPE = re.compile(r"\\(.)")
@@ -133,7 +158,8 @@ def read_tsv(file: InputText) -> Iterator[Chunk]:
                 cells = [_TSV_ESCAPE.sub(_tsv_character, cell) for cell in cells]
             yield cells if line.strip("\r\n") else []
 
-    yield from _read_table(file, rows(), lambda: number, multiline=False)
+    with _told_by_line(lambda: number):
+        yield from _read_table(file, rows(), lambda: number, multiline=False)
 
 
 def _tsv_character(escape: re.Match[str]) -> str:
@@ -147,9 +173,11 @@ def _read_table(
     *,
     multiline: bool = True,
 ) -> Iterator[Chunk]:
+    if multiline:
+        file.announce(1)
     header = _read_header(rows)
     start = line_number()
-    parts = _parts(rows, file)
+    parts = _parts(rows, file, STEP, multiline=multiline)
     empty = True
     while True:
         try:
@@ -171,15 +199,25 @@ def _read_table(
         yield _chunk(header, [], [])
 
 
-def _parts(items: Iterator[T], file: InputText) -> Iterator[list[T]]:
-    """The items in lists of about CHUNK_ROWS, or CHUNK_BYTES of the file, whatever comes first."""
+def _parts(
+    items: Iterator[T], file: InputText, most_at_once: int, *, multiline: bool = False
+) -> Iterator[list[T]]:
+    """The items in lists of about CHUNK_ROWS or CHUNK_BYTES of the file, whatever comes first."""
     part: list[T] = []
-    start = file.bytes_read
-    while following := list(itertools.islice(items, STEP)):
+    start, step = file.bytes_read, 1
+    while True:
+        if multiline:
+            file.announce(step)
+        following = list(itertools.islice(items, step))
+        if not following:
+            break
         part += following
-        if len(part) >= CHUNK_ROWS or file.bytes_read - start >= CHUNK_BYTES:
+        read = file.bytes_read - start
+        if len(part) >= CHUNK_ROWS or read >= CHUNK_BYTES:
             yield part
-            part, start = [], file.bytes_read
+            part, start, step = [], file.bytes_read, 1
+        else:
+            step = min(step * 2, most_at_once)
     if part:
         yield part
 
@@ -225,7 +263,7 @@ def _chunk(header: list[str], rows: list[list[str]], lines: Sequence[int]) -> Ch
     if set(map(len, rows)) == {width}:
         return Chunk(lines, lines, dict(zip(header, zip(*rows, strict=True), strict=True)))
     problems = [
-        Problem(line, line, "ragged_row", f"it has {len(row)} cells, the header has {width}", row)
+        Problem(line, line, "ragged_row", _ragged(row, width), row[:COLUMNS_MAX])
         for line, row in zip(lines, rows, strict=True)
         if row and len(row) != width
     ]
@@ -235,6 +273,10 @@ def _chunk(header: list[str], rows: list[list[str]], lines: Sequence[int]) -> Ch
         columns = dict(zip(header, zip(*(row for _, row in kept), strict=True), strict=True))
     kept_lines = [line for line, _ in kept]
     return Chunk(kept_lines, kept_lines, columns, problems)
+
+
+def _ragged(row: Sequence[str], width: int) -> str:
+    return f"it has {len(row)} cells, the header has {width}"
 
 
 class Item(NamedTuple):
@@ -249,7 +291,10 @@ class Item(NamedTuple):
 def read_jsonl(file: InputText) -> Iterator[Chunk]:
     """One object a line; empty lines and lines that begin with ``#`` are passed over."""
 
+    line = 0
+
     def values() -> Iterator[Item]:
+        nonlocal line
         for line, text in enumerate(file, 1):
             if text.strip() and not text.startswith("#"):
                 try:
@@ -257,7 +302,8 @@ def read_jsonl(file: InputText) -> Iterator[Chunk]:
                 except (ValueError, RecursionError) as error:
                     yield Item(line, line, error, text.strip())
 
-    yield from _read_objects(file, values())
+    with _told_by_line(lambda: line):
+        yield from _read_objects(file, values())
 
 
 def read_json(file: InputText) -> Iterator[Chunk]:
@@ -269,7 +315,8 @@ _DECODER: Final = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER_PART = re.compile(r"[.eE]?[+-]?")
 _READ: Final = 64 * 1024
-_ITEM_MAX: Final = 16 * 1024 * 1024
+_LONGEST_WORD: Final = 12
+"""Characters of what JSON cannot be read without, as an escaped character or -Infinity."""
 
 
 class _Window:
@@ -284,12 +331,13 @@ class _Window:
 
     def more(self) -> None:
         """Drop what was read and add what follows."""
-        following = self._file.read(max(_READ, len(self.text) - self.at))
+        kept = len(self.text) - self.at
+        if kept > ROW_MAX_BYTES:
+            raise self._too_long()
+        following = self._file.read(max(_READ, kept))
         self.ended = not following
         following = self._line_ends.decode(following, final=self.ended)
         self.text, self.at = self.text[self.at :] + following, 0
-        if len(self.text) > _ITEM_MAX:
-            raise InvalidInput(f"the item that begins on line {self.line} is longer than 16 MiB")
 
     def next_character(self) -> str:
         """The next character that is no space; empty at the end."""
@@ -309,18 +357,36 @@ class _Window:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
-            except (ValueError, RecursionError) as error:
-                if self.ended or isinstance(error, RecursionError):
-                    raise InvalidInput(
-                        f"the item that begins on line {self.line} is no JSON"
-                    ) from error
-                self.more()
-                continue
-            if not self.ended and _NUMBER_PART.fullmatch(self.text, end):  # a number may go on
-                self.more()
-                continue
-            self._pass(end)
-            return value
+            except RecursionError as error:
+                raise self._no_json("it is nested too deeply") from error
+            except json.JSONDecodeError as error:
+                if self.ended or self._goes_wrong_at(error):
+                    line = self.line + self.text.count("\n", self.at, error.pos)
+                    raise self._no_json(f"{error.msg}, on line {line}") from error
+            except ValueError as error:  # a number with too many digits
+                if self.ended:
+                    raise self._no_json(str(error)) from error
+            else:
+                if end - self.at > ROW_MAX_BYTES:
+                    raise self._too_long()
+                # At the end of what is in memory a number may go on.
+                if self.ended or not _NUMBER_PART.fullmatch(self.text, end):
+                    self._pass(end)
+                    return value
+            self.more()
+
+    def _goes_wrong_at(self, error: json.JSONDecodeError) -> bool:
+        """Whether the error is not just that the text in memory ends, inside a word perhaps."""
+        unterminated = error.msg.startswith("Unterminated string")
+        return not unterminated and error.pos < len(self.text) - _LONGEST_WORD
+
+    def _no_json(self, reason: str) -> InvalidInput:
+        return InvalidInput(f"the item that begins on line {self.line} is no JSON: {reason}")
+
+    def _too_long(self) -> InvalidInput:
+        return InvalidInput(
+            f"the item that begins on line {self.line} has more than 256 KiB, or no end"
+        )
 
     def _pass(self, end: int) -> None:
         self.line += self.text.count("\n", self.at, end)
@@ -360,7 +426,7 @@ def _items_until_bracket(window: _Window) -> Iterator[Item]:
 
 
 def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
-    for found in _parts(values, file):
+    for found in _parts(values, file, OBJECT_STEP):
         problems = [
             Problem(item.number, item.line, "invalid_json", _told(item.value), item.text)
             for item in found
