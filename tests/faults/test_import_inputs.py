@@ -186,16 +186,46 @@ def test_a_file_that_changes_before_it_is_stored_is_refused(
     assert broken_promises(database_url) == {}
 
 
+@contextlib.contextmanager
+def small_files(most_bytes: int) -> Iterator[None]:
+    """What is started inside the block cannot write a file with more bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("most_bytes", "message", "hint"),
+    [
+        (0, "no temporary file can be made: No usable temporary directory", "in TMPDIR"),
+        (1_000_000, '\\"fifo\\" cannot be copied to', "free space there, or name another folder"),
+    ],
+)
+def test_a_pipe_that_finds_no_room_stores_nothing(
+    database_url: str, most_bytes: int, message: str, hint: str
+) -> None:
+    os.mkfifo("fifo")
+    with contextlib.ExitStack() as stack:
+        with small_files(most_bytes):
+            process = stack.enter_context(started(database_url, "fifo"))
+        with contextlib.suppress(BrokenPipeError), Path("fifo").open("w") as writer:
+            writer.write(people(range(80_000)))
+        stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (5, b"")
+    assert message in stderr.decode()
+    assert hint in stderr.decode()
+    assert count_users(database_url) == 0
+
+
 def test_rows_that_cannot_be_told_about_are_not_stored(database_url: str) -> None:
     """The good rows wait for the reject file, which is too large here."""
     bad = "".join(f'"{"x" * 30_000}",bad{n},member\n' for n in range(60))
     Path("x.csv").write_text(people(range(5)) + bad)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
-    try:
+    with small_files(1_000_000):
         process = start(database_url, "x.csv", "--on-error", "skip", "--rejects", "r.csv")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (5, b""), stderr
     assert b'the file \\"r.csv\\" cannot be written' in stderr

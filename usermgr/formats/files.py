@@ -107,4 +107,18 @@ class PendingFile:
 
 def temporary_lines() -> IO[Any]:
     """A file without a name for lines of text; it goes with its last user."""
-    return tempfile.TemporaryFile("w+", encoding="utf-8", prefix="usermgr-", newline="\n")
+    return temporary_file("w+", encoding="utf-8", newline="\n")
+
+
+def temporary_file(mode: str, **options: Any) -> IO[Any]:
+    """A file without a name, opened with what ``open`` takes. Raises Unavailable where none can be.
+
+    Every import needs some, also in a container whose own files nobody may write.
+    """
+    try:
+        return tempfile.TemporaryFile(mode, prefix="usermgr-", **options)
+    except OSError as error:
+        raise Unavailable(
+            f"no temporary file can be made: {error.strerror}",
+            hint="name a folder that can be written in TMPDIR",
+        ) from error

@@ -17,9 +17,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import IO, Any, BinaryIO, Final, cast
 
-from usermgr.errors import Conflict, InvalidInput
+from usermgr.errors import Conflict, InvalidInput, Unavailable
+from usermgr.formats.files import temporary_file
 from usermgr.names import visible
 
 ROW_MAX_BYTES: Final = 256 * 1024
@@ -132,7 +133,7 @@ def open_input(name: str, stdin: BinaryIO) -> Iterator[InputFile]:
     """The file of that name, or stdin for ``-``; what is not a regular file is spooled first.
 
     Reading a pipe can be interrupted at any time. Raises InvalidInput when the file cannot be read,
-    and when the disk has no room for the spool.
+    and Unavailable when the disk has no room for the spool.
     """
     with contextlib.ExitStack() as stack:
         if name == "-":
@@ -161,18 +162,31 @@ def _is_regular(file: BinaryIO) -> bool:
 
 @contextlib.contextmanager
 def _spooled(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
-    with tempfile.TemporaryFile(prefix="usermgr-") as spool:
-        try:
-            while block := file.read1(BLOCK):  # type: ignore[attr-defined]
-                spool.write(block)
-            spool.seek(0)
-        except OSError as error:
-            raise InvalidInput(
-                f'"{visible(name)}" cannot be copied to "{tempfile.gettempdir()}": '
-                f"{error.strerror}",
-                hint="free space there, or name another folder in TMPDIR",
-            ) from error
+    with temporary_file("w+b", buffering=0) as spool:
+        while block := _next_block(file, name):
+            _write(spool, block, name)
+        spool.seek(0)
         yield cast(BinaryIO, spool)
+
+
+def _next_block(file: BinaryIO, name: str) -> bytes:
+    try:
+        block: bytes = file.read1(BLOCK)  # type: ignore[attr-defined]
+    except OSError as error:
+        raise InvalidInput(f'"{visible(name)}" cannot be read: {error.strerror}') from error
+    return block
+
+
+def _write(spool: IO[bytes], block: bytes, name: str) -> None:
+    rest = memoryview(block)
+    try:
+        while rest:
+            rest = rest[spool.write(rest) :]
+    except OSError as error:
+        raise Unavailable(
+            f'"{visible(name)}" cannot be copied to "{tempfile.gettempdir()}": {error.strerror}',
+            hint="free space there, or name another folder in TMPDIR",
+        ) from error
 
 
 def _state(file: BinaryIO) -> tuple[int, int]:
