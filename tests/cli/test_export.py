@@ -80,10 +80,10 @@ def test_an_import_of_an_export_gives_the_same_users(
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize("name", ["x.csv", "x.jsonl"])
 @pytest.mark.parametrize("skip", [[], ["--on-error", "skip", "--on-conflict", "skip"]])
-def test_ids_can_be_kept(cli: Command, other_url: str, name: str, skip: list[str]) -> None:
+def test_ids_can_be_kept(cli: Command, other_database_url: str, name: str, skip: list[str]) -> None:
     cli("user", "delete", "p2@example.com", "--yes")
     assert cli("user", "export", name, "--with-ids").exit_code == 0
-    environment = {"USERMGR_DATABASE_URL": other_url}
+    environment = {"USERMGR_DATABASE_URL": other_database_url}
     words = ("user", "import", name, "--create-roles", "--create-claims", *skip)
     refused = run_inside(words, "", environment)
     assert refused.exit_code == 2
