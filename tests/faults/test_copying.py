@@ -6,6 +6,7 @@ import itertools
 import os
 import resource
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -214,3 +215,35 @@ def _pieces(first: bytes) -> Iterator[bytes]:
     """Sixty megabytes."""
     yield first
     yield from itertools.repeat(PIECE, 60_000_000 // len(PIECE))
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_an_error_while_the_rest_is_still_being_sent(
+    connection: Connection, ends_well: bool
+) -> None:
+    """libpq would wait for an answer that it has read already, inside C and for ever."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    hanging = threading.Timer(20, _hang_up, [driver.fileno()])
+    hanging.start()
+
+    def pieces() -> Iterator[bytes]:
+        # Of large pieces the socket takes a part; most of the last ones is not sent at the end.
+        for number in range(30):
+            yield PIECE * 16 + b"nap\nbad\n" * (number == 22) + PIECE * 16
+        if not ends_well:
+            raise LookupError("of the reader")
+
+    try:
+        with pytest.raises(IntegrityError if ends_well else LookupError):
+            copy_in(connection, COPY, pieces())
+    finally:
+        hanging.cancel()
+    assert not connection.invalidated
+    connection.rollback()
+    assert copy_in(connection, COPY, [b"good\n"]) == 1
+
+
+def _hang_up(descriptor: int) -> None:
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        same.shutdown(socket.SHUT_RDWR)

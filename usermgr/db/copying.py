@@ -1,10 +1,11 @@
 """COPY into and out of PostgreSQL: in constant memory, interruptible and with a deadline.
 
 In: connections that were opened under the wait callback do not block: what the server does not take
-at once libpq would gather in memory, all of it, and then wait inside C. So every piece is held back
-here until the server takes more. Two things of psycopg2 are mended: the error of a reader comes
-out as it is, and a server that takes nothing more is not waited for. Only the answer to the end of
-the input is waited for inside C.
+at once libpq would gather in memory, all of it, and then wait inside C. So every piece, and the end
+too, is held back here until the one before it is sent. Two things of psycopg2 are mended: the error
+of a reader comes out as it is, and a server that takes nothing more is not waited for. Only the
+answer to the end of the input is waited for inside C. If something were left to send by then, and
+the server's error came while libpq sends it, libpq would wait for that error once more, for ever.
 
 Out: libpq waits for the server inside C, so a thread of its own does that, and whoever takes the
 rows can be interrupted.
@@ -149,7 +150,7 @@ class _Source:
 
     def _wait(self) -> None:
         try:
-            waiting.wait_until_writable(self._driver)
+            waiting.wait_until_sent(self._driver)
         except BaseException:
             # Having failed to read, psycopg2 waits for the server's answer: let it end at once.
             self.hung_up = True

@@ -10,6 +10,7 @@ takes it out for that long, and ``copying`` waits where it can instead.
 from __future__ import annotations
 
 import contextlib
+import functools
 import selectors
 import threading
 import time
@@ -58,9 +59,27 @@ def allow(connection: Any, statement_timeout: float) -> None:
     connection.patience = statement_timeout + GRACE_SECONDS if statement_timeout else None
 
 
-def wait_until_writable(connection: Any) -> None:
-    """Wait until the server takes more, as long as the connection's patience lasts."""
+def wait_until_sent(connection: Any) -> None:
+    """Wait until everything is sent and more can be, as long as the connection's patience lasts."""
+    while _has_unsent(connection):
+        _wait_for_socket(connection, extensions.POLL_WRITE, _deadline(connection))
     _wait_for_socket(connection, extensions.POLL_WRITE, _deadline(connection))
+
+
+def _has_unsent(connection: Any) -> bool:
+    return bool(_libpq().PQflush(connection.pgconn_ptr) == 1)
+
+
+@functools.cache
+def _libpq() -> Any:
+    """The library inside psycopg2, of which it does not offer everything."""
+    import ctypes
+
+    from psycopg2 import _psycopg
+
+    library = ctypes.CDLL(_psycopg.__file__)
+    library.PQflush.argtypes = [ctypes.c_void_p]
+    return library
 
 
 def no_answer() -> psycopg2.OperationalError:
