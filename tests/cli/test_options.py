@@ -201,6 +201,47 @@ def test_a_reader_that_leaves_is_no_error(cli: Command, database_url: str) -> No
         assert process.wait(60) == 0
 
 
+@pytest.mark.usefixtures("company")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("user", "list", "--all", "-o", "table"),
+        ("role", "show", "admin", "-o", "table"),
+        ("config", "show", "-o", "table"),
+        ("help", "settings", "-o", "table"),
+        ("user", "create", "--help"),
+        ("--help",),
+        ("role", "list", "-o", "tsv"),
+        ("role", "list", "-o", "json"),
+    ],
+)
+def test_a_reader_that_has_left_is_no_error(database_url: str, words: tuple[str, ...]) -> None:
+    assert _run_without_reader(database_url, *words) == (0, b"")
+
+
+@pytest.mark.usefixtures("company")
+@pytest.mark.parametrize("form", ["table", "tsv", "json"])
+def test_what_nobody_reads_is_stored(cli: Command, database_url: str, form: str) -> None:
+    words = ("user", "create", "--name", "Zoe", "--email", "zoe@example.com", "--role", "admin")
+    assert _run_without_reader(database_url, *words, "-o", form) == (0, b"")
+    assert cli("user", "show", "zoe@example.com").exit_code == 0
+
+
+def _run_without_reader(database_url: str, *words: str) -> tuple[int, bytes]:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "usermgr", *words],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            env={**process_environment(), "USERMGR_DATABASE_URL": database_url},
+            timeout=60,
+            check=False,
+        )
+    return done.returncode, done.stderr
+
+
 def test_output_that_cannot_be_written(cli: Command, database_url: str) -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = subprocess.run(

@@ -152,8 +152,14 @@ def _invoke(argv: list[str], app: AppContext) -> int:
         if os.environ[COMPLETE_VARIABLE] == "complete_bash":
             join_split_words(os.environ)
         command.main(argv, prog_name=PROGRAM, complete_var=COMPLETE_VARIABLE, obj=app)
-    with command.make_context(PROGRAM, argv, obj=app) as ctx:
-        command.invoke(ctx)
+    try:
+        with command.make_context(PROGRAM, argv, obj=app) as ctx:
+            command.invoke(ctx)
+    except SystemExit as exit_:
+        # This is how Rich ends a table or a page of help that nobody reads.
+        if isinstance(exit_.__context__, BrokenPipeError):
+            raise ReaderLeft from exit_
+        raise
     return 0
 
 
