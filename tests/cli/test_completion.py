@@ -177,3 +177,36 @@ def test_the_script_for_bash_works_in_bash(tmp_path: Path) -> None:
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, b"read\n", b"")
+
+
+@pytest.mark.usefixtures("labels")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("user", "list"),
+        ("user", "create", "--name", "N", "--email", "n@example.com", "--role", "admin"),
+        ("user", "export", "--with-password-hashes"),
+        ("role", "show", "admin"),
+        ("claim", "disable", "reports:read"),
+        ("operation", "list"),
+        ("operation", "show", "1"),
+        ("schema", "status"),
+        ("schema", "check"),
+        ("schema", "init"),
+        ("config", "show"),
+        ("config", "check"),
+        ("seed", "--users", "2"),
+    ],
+)
+def test_fields_that_are_offered_are_shown(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    with monkeypatch.context() as shell:
+        offered = _offered(shell, *words, "--fields", "")
+    assert offered
+
+    done = run_inside((*words, "--fields", ",".join(offered), "-o", "csv"), "", {})
+
+    assert done.exit_code == 0, done
+    if words != ("schema", "check"):
+        assert done.stdout.splitlines()[0] == ",".join(offered)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 import typer
@@ -53,13 +53,8 @@ def complete_revisions(_ctx: typer.Context, _args: list[str], incomplete: str) -
 
 def complete_fields(ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
     """The fields of what the command shows; the last of a comma-separated list is completed."""
-    from usermgr.cli.views import view_of
-
     done, comma, last = incomplete.rpartition(",")
-    record_type = _record_type(ctx)
-    if record_type is None:
-        return []
-    names = view_of(record_type).fields
+    names = _fields_of(ctx.command_path.split()[1:])
     return _harmless(done + comma + name for name in names if name.startswith(last))
 
 
@@ -73,21 +68,39 @@ def complete_claims(ctx: typer.Context, incomplete: str) -> list[str]:
     return _labels(ctx, "claim", incomplete)
 
 
-def _record_type(ctx: typer.Context) -> type | None:
+def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
+    """The fields of what the command shows."""
     from usermgr import records
+    from usermgr.cli.output import HIGHLIGHTED
+    from usermgr.cli.views import view_of
 
-    words = ctx.command_path.split()
-    if words[-1:] == ["history"]:
-        return records.Change
-    types: dict[str, type] = {
+    if command == ["user", "export"]:
+        from usermgr.services.exporting import FIELDS
+
+        return FIELDS
+    exceptions: dict[tuple[str, ...], type] = {
+        ("user", "history"): records.Change,
+        ("user", "import"): records.ImportReport,
+        ("user", "verify-password"): records.Verification,
+        ("operation", "show"): records.OperationDetail,
+        ("schema", "status"): records.SchemaStatus,
+        ("schema", "check"): records.Difference,
+        ("config", "check"): records.CheckRow,
+    }
+    usual: dict[str, type] = {
         "user": records.User,
         "role": records.Role,
         "claim": records.Claim,
         "operation": records.OperationRecord,
         "seed": records.SeedReport,
         "schema": records.SchemaReport,
+        "config": records.SettingRow,
     }
-    return next((types[word] for word in words if word in types), None)
+    shown = exceptions.get(tuple(command)) or usual.get(next(iter(command), ""))
+    if shown is None:
+        return ()
+    generated = command in (["user", "create"], ["user", "set-password"])
+    return (*view_of(shown).fields, *([HIGHLIGHTED] if generated else []))
 
 
 def _labels(ctx: typer.Context, noun: str, incomplete: str) -> list[str]:
