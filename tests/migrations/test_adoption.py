@@ -344,6 +344,22 @@ def test_tables_of_others_stay_whole_on_sqlite(sqlite_url: str):
     assert schema.check(database) == ()
 
 
+def test_views_that_would_break_are_told_before_anything_is_changed(sqlite_url: str):
+    database = open_database(sqlite_url)
+    views = """
+        CREATE VIEW held AS SELECT c.decription FROM claims c;
+        CREATE VIEW people AS SELECT name FROM users;
+        CREATE VIEW broken AS SELECT lost FROM nowhere;
+    """
+    make_challenge(database, "decription", more=views)
+    before = image(database)
+    with pytest.raises(Conflict, match=r"these views would no longer work: held$"):
+        schema.init(database)
+    assert image(database) == before
+    execute(database, "DROP VIEW held")
+    assert schema.init(database).outcome == "adopted"
+
+
 def test_columns_that_would_be_lost_are_refused_on_sqlite(sqlite_url: str):
     database = open_database(sqlite_url)
     make_challenge(database, more="ALTER TABLE users ADD COLUMN phone varchar")

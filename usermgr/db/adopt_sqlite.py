@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 
+from usermgr.db.connections import quoted
+from usermgr.errors import Conflict
 from usermgr.names import visible
 
 COPIED: Final = {
@@ -80,7 +84,11 @@ def make_truths(connection: Connection) -> int:
 def rebuild_sqlite(
     connection: Connection, claim_name: str, create: Callable[[], None]
 ) -> list[str]:
-    """Let ``create`` make the tables of 0001 beside the old ones, copy the rows, drop the old."""
+    """Let ``create`` make the tables of 0001 beside the old ones, copy the rows, drop the old.
+
+    Raises Conflict when a view of somebody else's would no longer work.
+    """
+    views = _working_views(connection)
     changed = _objects_of_tables(connection)
     counters = _counters(connection)
     for table in COPIED:
@@ -104,7 +112,23 @@ def rebuild_sqlite(
             text("UPDATE sqlite_sequence SET seq = max(seq, :counter) WHERE name = :table"),
             {"table": table, "counter": counter},
         )
+    broken = sorted(set(views) - set(_working_views(connection)))
+    if broken:
+        raise Conflict(
+            f"these views would no longer work: {', '.join(map(visible, broken))}",
+            hint="they use a column that gets another name; drop them, adopt, and create them anew",
+        )
     return changed
+
+
+def _working_views(connection: Connection) -> list[str]:
+    names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'view'"))
+    working = []
+    for name in names.scalars().all():
+        with contextlib.suppress(OperationalError):
+            connection.exec_driver_sql(f"SELECT * FROM {quoted(name)} LIMIT 0")
+            working.append(name)
+    return working
 
 
 def _objects_of_tables(connection: Connection) -> list[str]:
