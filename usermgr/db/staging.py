@@ -89,6 +89,7 @@ _DIALECT: Final = {
         """.format(instant='YYYY-MM-DD"T"HH24\\:MI\\:SS.US"Z"'),
         "lock": " FOR UPDATE OF u",
         "analyze": "ANALYZE {}",
+        "forget_plans": "DISCARD PLANS",
         "on_commit": "ON COMMIT DROP",
         "overriding": "OVERRIDING SYSTEM VALUE",
     },
@@ -105,6 +106,7 @@ _DIALECT: Final = {
         """,
         "lock": "",
         "analyze": "",
+        "forget_plans": "",
         "on_commit": "",
         "overriding": "",
     },
@@ -426,6 +428,11 @@ def _create_new(op: Operation, with_ids: bool) -> tuple[int, int]:
     ).rowcount
     if not created:
         return 0, 0
+    forget_plans = _DIALECT[connection.dialect.name]["forget_plans"]
+    if forget_plans:
+        # Grants of users that were there already were checked by foreign key. Where there were few
+        # users, that was planned as a look at all of them.
+        connection.execute(text(forget_plans))
     granted = connection.execute(
         text("""
             INSERT INTO user_claims (user_id, claim_id)
