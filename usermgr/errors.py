@@ -62,7 +62,8 @@ class Unavailable(UserMgrError):
 
     code, exit_status, http_status = "unavailable", 5, 503
     meaning = (
-        "no database, no privilege in it, locked, full, or its schema is missing, old or too new"
+        "no database, no privilege in it, locked, full, damaged, or its schema is missing, old or "
+        "too new"
     )
 
 

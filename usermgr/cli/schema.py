@@ -119,7 +119,8 @@ def status(ctx: typer.Context) -> None:
 def check(ctx: typer.Context) -> None:
     """Compare the database with this program's tables; exit status 5 when they differ.
 
-    What others added beside them is told, and is no difference that matters.
+    What others added beside them is told, and is no difference that matters. Stored values that
+    cannot be read are differences.
     """
     from usermgr.db.schema import check as check_schema
 

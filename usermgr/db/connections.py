@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -68,6 +69,16 @@ def unmanaged_tables(description: str) -> Unavailable:
         f'the tables of "{description}" are not managed by usermgr yet '
         f"(revision none, this program needs {HEAD_REVISION})",
         hint="adopt them with: usermgr schema init",
+    )
+
+
+def unreadable_values(description: str, found: Sequence[str]) -> Unavailable:
+    """The error of values that another program stored and this one cannot read: where they stand,
+    but not what they are, for that may be anything."""
+    return Unavailable(
+        f'"{description}" holds values that cannot be read: {"; ".join(found)}',
+        hint="another program stored them: correct them with a SQL client",
+        details={"values": list(found)},
     )
 
 

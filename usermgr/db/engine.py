@@ -24,11 +24,13 @@ from usermgr.db.connections import (
     quoted_schema,
     stale_schema,
     unmanaged_tables,
+    unreadable_values,
 )
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, changes, operations
 from usermgr.db.savepoints import savepoint
-from usermgr.errors import Unavailable
+from usermgr.db.unreadable import find_unreadable
+from usermgr.errors import Unavailable, UserMgrError
 from usermgr.urls import describe_database
 
 Clock = Callable[[], datetime]
@@ -179,9 +181,17 @@ class Database:
             translated = translate(error, self.description)
             if isinstance(translated, SchemaMissing):
                 translated = self._schema_error()
+            elif translated is error and self.is_sqlite:
+                translated = self._unreadable() or error
             if translated is error:
                 raise
             raise translated from error
+        except (TypeError, ValueError, OverflowError) as error:
+            # Raised by the driver and by SQLAlchemy's types for values that they do not expect.
+            unreadable = self._unreadable()
+            if unreadable is None:
+                raise
+            raise unreadable from error
 
     def _open(self, connection: Connection, *, write: bool) -> int:
         if self.is_sqlite:
@@ -236,6 +246,14 @@ class Database:
             if revision is None and _has_users_table(self, connection):
                 return unmanaged_tables(self.description)
             return stale_schema(self.description, revision, schema=self.settings.db_schema)
+
+    def _unreadable(self) -> Unavailable | None:
+        """The error of values that other programs stored and that cannot be read, if any are."""
+        with contextlib.suppress(SQLAlchemyError, UserMgrError), self.connect() as connection:
+            self._open(connection, write=False)
+            if found := find_unreadable(connection):
+                return unreadable_values(self.description, found)
+        return None
 
     def commit(self, connection: Connection, *, look: str) -> None:
         """Commit. ``look`` says how to see what became of it when there was no answer."""

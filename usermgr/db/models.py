@@ -59,9 +59,23 @@ class Instant(TypeDecorator[datetime]):
         return aware.astimezone(UTC)
 
 
+class StoredText(String):
+    """Text as SQLite keeps it, where any column may hold a blob as well: that is not text."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        return _require_text
+
+
+def _require_text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        raise TypeError("a blob stands where text belongs")
+    return value
+
+
 BigId = BigInteger().with_variant(Integer, "sqlite")
 Image = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
-BinaryText = String().with_variant(String(collation="C"), "postgresql")
+Text = String().with_variant(StoredText(), "sqlite")
+BinaryText = Text.with_variant(String(collation="C"), "postgresql")
 """Text compared by code point on both databases, so that both sort and page alike."""
 
 metadata = MetaData()
@@ -70,7 +84,7 @@ roles = Table(
     "roles",
     metadata,
     Column("id", Integer, Identity(always=True), nullable=False),
-    Column("description", String, nullable=False),
+    Column("description", Text, nullable=False),
     PrimaryKeyConstraint("id", name="roles_pk"),
     sqlite_autoincrement=True,
 )
@@ -80,7 +94,7 @@ claims = Table(
     "claims",
     metadata,
     Column("id", BigId, Identity(always=True), nullable=False),
-    Column("description", String, nullable=False),
+    Column("description", Text, nullable=False),
     Column("active", Boolean, nullable=False, server_default=true()),
     PrimaryKeyConstraint("id", name="claims_pk"),
     sqlite_autoincrement=True,
@@ -91,9 +105,9 @@ users = Table(
     "users",
     metadata,
     Column("id", BigId, Identity(always=True), nullable=False),
-    Column("name", String, nullable=False),
+    Column("name", Text, nullable=False),
     Column("email", BinaryText, nullable=False),
-    Column("password", String, nullable=False, server_default=text("'!'")),
+    Column("password", Text, nullable=False, server_default=text("'!'")),
     Column("role_id", Integer, nullable=False),
     Column("created_at", Instant, nullable=False, server_default=func.now()),
     Column("updated_at", Instant, nullable=True),
@@ -123,12 +137,12 @@ operations = Table(
     "operations",
     metadata,
     Column("id", BigId, Identity(), nullable=False),
-    Column("command", String, nullable=False),
-    Column("actor", String, nullable=False),
-    Column("source", String, nullable=False),
+    Column("command", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("source", Text, nullable=False),
     Column("started_at", Instant, nullable=False),
     Column("finished_at", Instant, nullable=False),
-    Column("outcome", String, nullable=False),
+    Column("outcome", Text, nullable=False),
     Column("counts", Image, nullable=False),
     PrimaryKeyConstraint("id", name="operations_pk"),
     sqlite_autoincrement=True,
@@ -139,10 +153,10 @@ changes = Table(
     metadata,
     Column("id", BigId, Identity(always=True), nullable=False),
     Column("operation_id", BigId, nullable=False),
-    Column("entity", String, nullable=False),
+    Column("entity", Text, nullable=False),
     Column("entity_id", BigId, nullable=False),
     Column("name", BinaryText, nullable=False),
-    Column("action", String, nullable=False),
+    Column("action", Text, nullable=False),
     Column("before", Image, nullable=True),
     Column("after", Image, nullable=True),
     PrimaryKeyConstraint("id", name="changes_pk"),

@@ -25,6 +25,7 @@ from usermgr.db.migrating import create_file, migration, use_wal
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, metadata
 from usermgr.db.obstacles import Merge
 from usermgr.db.revisions import ddl_path, migrations_folder, revision_titles
+from usermgr.db.unreadable import find_unreadable
 from usermgr.errors import Conflict, InvalidInput
 from usermgr.names import visible
 from usermgr.records import Difference, SchemaReport, SchemaStatus
@@ -131,6 +132,8 @@ def status(database: Database) -> SchemaStatus:
 def check(database: Database) -> tuple[Difference, ...]:
     """The differences between the database and this program's tables; empty means none.
 
+    Where the tables are as they should be, values that cannot be read are differences as well.
+
     Raises Unavailable when the schema is not at this program's revision at all.
     """
     from alembic.autogenerate import compare_metadata
@@ -150,7 +153,10 @@ def check(database: Database) -> tuple[Difference, ...]:
         context = MigrationContext.configure(connection, opts=options)
         compared = compare_metadata(context, metadata)
         found = describe_differences(compared, sqlite=database.is_sqlite)
-        return (*found, *find_other_differences(connection))
+        found += find_other_differences(connection)
+        if all(difference.addition for difference in found):
+            found += [Difference(words) for words in find_unreadable(connection)]
+        return tuple(found)
 
 
 def ddl(dialect: str) -> str:
