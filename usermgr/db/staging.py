@@ -138,7 +138,7 @@ def merge(
     for _ in range(ATTEMPTS):
         try:
             with savepoint(op.connection):
-                _match(op.connection, on_conflict, with_ids)
+                _match(op.connection, on_conflict, set_passwords, with_ids)
                 rejected = _drop_problems(op.connection)
                 if rejected and stop_at_problems:
                     return {"rejected": rejected}
@@ -182,7 +182,7 @@ def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[in
         yield row[0], row[1], row[2], row[3]
 
 
-def _match(connection: Connection, on_conflict: str, with_ids: bool) -> None:
+def _match(connection: Connection, on_conflict: str, set_passwords: bool, with_ids: bool) -> None:
     """Find the users that rows stand for, and note what cannot be stored."""
     if with_ids:
         _leave_first(connection, "id", "the id")
@@ -190,7 +190,8 @@ def _match(connection: Connection, on_conflict: str, with_ids: bool) -> None:
     _make(
         connection,
         "usermgr_matched",
-        "SELECT i.number, u.id AS user_id FROM usermgr_rows i JOIN users u ON u.email = i.email",
+        f"SELECT i.number, u.id AS user_id, {_differs(set_passwords)} AS differs"
+        " FROM usermgr_rows i JOIN users u ON u.email = i.email",
     )
     if on_conflict == "fail":
         matched = "JOIN usermgr_matched m ON m.number = i.number"
@@ -221,7 +222,9 @@ def _store(op: Operation, on_conflict: str, set_passwords: bool, with_ids: bool)
     if on_conflict == "update":
         counts = _update(op, set_passwords)
     matched = _count(op.connection, "SELECT count(*) FROM usermgr_matched")
-    created, granted = _create_new(op, with_ids)
+    created = granted = 0
+    if _count(op.connection, "SELECT count(*) FROM usermgr_rows") > matched:
+        created, granted = _create_new(op, with_ids)
     counts["grants_added"] += granted
     unchanged = matched - counts["updated"] if on_conflict == "update" else 0
     skipped = matched if on_conflict == "skip" else 0
@@ -290,11 +293,13 @@ def _count(connection: Connection, statement: str) -> int:
     return number
 
 
-_CHANGED: Final = """
+_DIFFERING: Final = "SELECT user_id FROM usermgr_matched WHERE differs"
+_DIFFERING_STILL: Final = """
     SELECT m.user_id FROM usermgr_matched m JOIN usermgr_rows i ON i.number = m.number
-    JOIN users u ON u.id = m.user_id
-    WHERE i.name <> u.name OR i.role_id <> u.role_id OR i.active <> u.active
-    {or_password}
+    JOIN users u ON u.id = m.user_id WHERE {differs}
+"""
+_CHANGED: Final = """
+    {differing}
     UNION SELECT user_id FROM usermgr_added UNION SELECT user_id FROM usermgr_removed
 """
 _ADDED: Final = """
@@ -315,7 +320,7 @@ _REMOVED: Final = """
 def _update(op: Operation, set_passwords: bool) -> dict[str, int]:
     """Change what differs, and record it. Nothing is locked when nothing differs."""
     connection = op.connection
-    _find_differences(connection, set_passwords, "SELECT * FROM ({}) found")
+    _find_differences(connection, _DIFFERING, "SELECT * FROM ({}) found")
     if not _count(connection, "SELECT count(*) FROM usermgr_changed"):
         return {"updated": 0, "grants_added": 0, "grants_removed": 0}
     lock = _DIALECT[connection.dialect.name]["lock"]
@@ -337,7 +342,8 @@ def _update(op: Operation, set_passwords: bool) -> dict[str, int]:
         for name in ("usermgr_added", "usermgr_removed", "usermgr_changed"):
             connection.execute(text(f"DROP TABLE {name}"))
         own = "SELECT * FROM ({}) found WHERE user_id IN (SELECT user_id FROM usermgr_locked)"
-        _find_differences(connection, set_passwords, own)
+        differing = _DIFFERING_STILL.format(differs=_differs(set_passwords))
+        _find_differences(connection, differing, own)
     return _apply(op, set_passwords)
 
 
@@ -357,11 +363,17 @@ def _forget_gone(connection: Connection) -> None:
         raise _Gone
 
 
-def _find_differences(connection: Connection, set_passwords: bool, frame: str) -> None:
-    or_password = "OR i.password <> u.password" if set_passwords else ""
+def _differs(set_passwords: bool) -> str:
+    """Whether the row i says something else than the user u; what it lacks says nothing."""
+    columns = ["name", "role_id", "active", *(["password"] if set_passwords else [])]
+    unlike = " OR ".join(f"i.{column} <> u.{column}" for column in columns)
+    return f"coalesce({unlike}, false)"
+
+
+def _find_differences(connection: Connection, differing: str, frame: str) -> None:
     _make(connection, "usermgr_added", frame.format(_ADDED))
     _make(connection, "usermgr_removed", frame.format(_REMOVED))
-    _make(connection, "usermgr_changed", frame.format(_CHANGED.format(or_password=or_password)))
+    _make(connection, "usermgr_changed", frame.format(_CHANGED.format(differing=differing)))
 
 
 def _apply(op: Operation, set_passwords: bool) -> dict[str, int]:
