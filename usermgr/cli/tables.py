@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.cells import cell_len
 from rich.table import Table
@@ -13,27 +14,39 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console
 
+PART: Final = 500
+"""How many rows are in memory at once."""
+
 _GAP = 2
 _READABLE = 24
 """A column as wide as this may break longer words; a narrower one would show scraps of them."""
 
 
 def print_many(console: Console, names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """One row a thing; where the terminal is too narrow for that, one line a field."""
-    cells = list(rows)
-    widths = column_widths([names, *cells], console.width)
+    """One row a thing; where the terminal is too narrow for that, one line a field.
+
+    The rows are streamed: columns get wider where rows further down need that.
+    """
+    rows = iter(rows)
+    part = list(itertools.islice(rows, PART))
+    widths = column_widths([names, *part], console.width)
     if widths is None:
-        for number, row in enumerate(cells):
+        for number, row in enumerate(itertools.chain(part, rows)):
             if number:
                 console.print()
             print_one(console, names, row)
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, width in zip(names, widths, strict=True):
-        table.add_column(Text(name), width=width, overflow="fold")
-    for row in cells:
-        table.add_row(*map(Text, row))
-    console.print(table)
+    header = True
+    while part or header:
+        table = Table(box=None, pad_edge=False, header_style="bold", show_header=header)
+        for name, width in zip(names, widths, strict=True):
+            table.add_column(Text(name), width=width, overflow="fold")
+        for row in part:
+            table.add_row(*map(Text, row))
+        console.print(table)
+        part, header = list(itertools.islice(rows, PART)), False
+        so_far = ["x" * width for width in widths]
+        widths = column_widths([names, so_far, *part], console.width) or widths
 
 
 def print_one(
