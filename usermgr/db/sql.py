@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Connection, String, Table
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    String,
+    Subquery,
+    Table,
+    bindparam,
+    cast,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -98,6 +112,24 @@ def insert_new(connection: Connection, table: Table) -> postgresql.Insert | sqli
     if connection.dialect.name == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return postgresql.insert(table).on_conflict_do_nothing()
+
+
+def in_ids(column: ColumnElement[int], ids: Iterable[int]) -> ColumnElement[bool]:
+    """Whether the column is one of the ids. They are written into the statement: SQLite limits the
+    number of its parameters."""
+    return column.in_(bindparam(None, list(ids), expanding=True, literal_execute=True))
+
+
+def numbered(connection: Connection, texts: Sequence[str]) -> Subquery:
+    """The texts as a table of ``place``, counted from 0, and ``text``; one parameter holds any
+    number of them."""
+    packed = literal(json.dumps(texts, ensure_ascii=False), String())
+    if connection.dialect.name == "sqlite":
+        rows = func.json_each(packed).table_valued("key", "value", name="texts")
+        return select(rows.c.key.label("place"), rows.c.value.label("text")).subquery()
+    elements = func.json_array_elements_text(cast(packed, JSON))
+    rows = elements.table_valued("value", with_ordinality="place", name="texts").render_derived()
+    return select((rows.c.place - 1).label("place"), rows.c.value.label("text")).subquery()
 
 
 class instant_text(GenericFunction[str]):  # noqa: N801 - as above

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from usermgr.db.models import Instant, claims, roles, user_claims, users
-from usermgr.db.sql import by_code_point, escape_like, fold, instant, json_list
+from usermgr.db.sql import by_code_point, escape_like, fold, in_ids, instant, json_list
 from usermgr.errors import InvalidInput
 from usermgr.names import MAX_ID, require_text, visible
 from usermgr.passwords import UNUSABLE
@@ -37,6 +37,8 @@ _SORT_KEYS: dict[UserSort, ColumnElement[Any]] = {
     "created_at": instant(users.c.created_at),
 }
 BATCH = 2_000
+SEARCH_MAX_LENGTH = 1_000
+"""Characters; SQLite refuses patterns of more than 50,000 bytes."""
 
 
 def find_user(connection: Connection, reference: str) -> User:
@@ -118,12 +120,7 @@ def user_conditions(connection: Connection, wanted: UserFilter) -> list[ColumnEl
     if wanted.role is not None:
         conditions.append(users.c.role_id == resolve_role(connection, wanted.role).id)
     if wanted.claims:
-        conditions += [
-            select(literal(1))
-            .where(user_claims.c.user_id == users.c.id, user_claims.c.claim_id == claim.id)
-            .exists()
-            for claim in resolve_claims(connection, wanted.claims)
-        ]
+        conditions += _holds([claim.id for claim in resolve_claims(connection, wanted.claims)])
     if wanted.active is not None:
         conditions.append(users.c.active.is_(wanted.active))
     if wanted.search is not None:
@@ -133,7 +130,24 @@ def user_conditions(connection: Connection, wanted: UserFilter) -> list[ColumnEl
     return conditions
 
 
+def _holds(claim_ids: Sequence[int]) -> Iterator[ColumnElement[bool]]:
+    """The user holds every one of the claims."""
+    # A database can begin with the users of one claim; the others are one condition, because
+    # databases limit how many there may be.
+    first, *others = claim_ids
+    held = user_claims.c.user_id == users.c.id
+    yield select(literal(1)).where(held, user_claims.c.claim_id == first).exists()
+    if others:
+        number = select(func.count()).where(held, in_ids(user_claims.c.claim_id, others))
+        yield number.scalar_subquery() == len(others)
+
+
 def _contains(search: str) -> ColumnElement[bool]:
+    if len(search) > SEARCH_MAX_LENGTH:
+        raise InvalidInput(
+            f"the search text has {len(search)} characters",
+            hint=f"at most {SEARCH_MAX_LENGTH} are allowed",
+        )
     pattern = f"%{escape_like(require_text(search, 'search text'))}%"
     # E-mails are stored as Python lowers them, which is not in every letter as databases do.
     return or_(

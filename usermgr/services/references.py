@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, literal, or_, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    literal,
+    select,
+    union_all,
+)
 
 from usermgr.db.models import claims, roles, users
-from usermgr.db.sql import fold
+from usermgr.db.sql import fold, in_ids, numbered
 from usermgr.emails import lenient_email
 from usermgr.errors import InvalidInput, NotFound
 from usermgr.names import MAX_ID, parse_id, require_text, visible
+
+K = TypeVar("K", int, str)
 
 
 class Label(NamedTuple):
@@ -26,14 +37,10 @@ def label_condition(table: Table, reference: str) -> ColumnElement[bool]:
 
     Raises NotFound for an id that no row can have, InvalidInput for no text at all.
     """
-    _require_some(reference, _kind(table))
-    number = parse_id(reference.strip())
-    if number is not None:
-        if number > MAX_ID:
-            raise no_such(table, reference)
-        return table.c.id == number
-    name = require_text(reference.strip(), _kind(table))
-    return fold(table.c.description) == fold(name)
+    key = _read_label(table, reference)
+    if isinstance(key, int):
+        return table.c.id == key
+    return fold(table.c.description) == fold(key)
 
 
 def user_condition(reference: str) -> ColumnElement[bool]:
@@ -57,36 +64,24 @@ def user_email(reference: str) -> str:
 
 def resolve_role(connection: Connection, reference: str) -> Label:
     """The role that the name or id means. Raises NotFound."""
-    return _resolve(connection, roles, [reference])[0]
+    return _resolve(connection, [(roles, reference)])[0]
 
 
 def resolve_claims(connection: Connection, references: Iterable[str]) -> list[Label]:
     """The claims that the names or ids mean, each once, in the order given. Raises NotFound."""
-    return _unique(_resolve(connection, claims, list(references)))
+    wanted = [(claims, reference) for reference in references]
+    if not wanted:
+        raise InvalidInput("no claim was named")
+    return _unique(_resolve(connection, wanted))
 
 
 def resolve_role_and_claims(
     connection: Connection, role: str, claim_references: Sequence[str]
 ) -> tuple[Label, list[Label]]:
     """A role and claims in one statement. Raises NotFound, the role first."""
-    statement = union_all(
-        select(literal("role").label("kind"), roles.c.id, roles.c.description).where(
-            label_condition(roles, role)
-        ),
-        *(
-            select(literal(f"claim {i}").label("kind"), claims.c.id, claims.c.description).where(
-                label_condition(claims, reference)
-            )
-            for i, reference in enumerate(claim_references)
-        ),
-    )
-    found = {row.kind: Label(row.id, row.description) for row in connection.execute(statement)}
-    if "role" not in found:
-        raise no_such(roles, role)
-    for i, reference in enumerate(claim_references):
-        if f"claim {i}" not in found:
-            raise no_such(claims, reference)
-    return found["role"], _unique(found[f"claim {i}"] for i in range(len(claim_references)))
+    wanted = [(roles, role), *((claims, reference) for reference in claim_references)]
+    first, *others = _resolve(connection, wanted)
+    return first, _unique(others)
 
 
 def no_such(table: Table, reference: str) -> NotFound:
@@ -106,20 +101,52 @@ def no_such_user(reference: str) -> NotFound:
     )
 
 
-def _resolve(connection: Connection, table: Table, references: list[str]) -> list[Label]:
-    if not references:
-        raise InvalidInput(f"no {_kind(table)} was named")
-    conditions = [label_condition(table, reference) for reference in references]
-    # The conditions are asked for one by one as columns, so that each row tells which it met.
-    statement = select(table.c.id, table.c.description, *conditions).where(or_(*conditions))
-    rows = connection.execute(statement).all()
-    found = []
-    for i, reference in enumerate(references):
-        matches = [Label(row[0], row[1]) for row in rows if row[2 + i]]
-        if not matches:
+def _resolve(connection: Connection, wanted: Sequence[tuple[Table, str]]) -> list[Label]:
+    """The labels in the order given, in one statement, however many there are."""
+    keys = [(table, _read_label(table, reference)) for table, reference in wanted]
+    names = {table: _distinct(keys, table, str) for table in (roles, claims)}
+    statements = [
+        *(_select_named(connection, table, named) for table, named in names.items() if named),
+        *(
+            select(
+                literal(table.name), literal(None, Integer), table.c.id, table.c.description
+            ).where(in_ids(table.c.id, ids))
+            for table in names
+            if (ids := _distinct(keys, table, int))
+        ),
+    ]
+    found: dict[tuple[Table, int | str], Label] = {}
+    for kind, place, label_id, description in connection.execute(union_all(*statements)):
+        table = roles if kind == roles.name else claims
+        key = label_id if place is None else names[table][place]
+        found.setdefault((table, key), Label(label_id, description))
+    for (table, reference), key in zip(wanted, keys, strict=True):
+        if key not in found:
             raise no_such(table, reference)
-        found.append(matches[0])
-    return found
+    return [found[key] for key in keys]
+
+
+def _select_named(connection: Connection, table: Table, names: Sequence[str]) -> Select[Any]:
+    named = numbered(connection, names)
+    return select(literal(table.name), named.c.place, table.c.id, table.c.description).join_from(
+        named, table, fold(table.c.description) == fold(named.c.text)
+    )
+
+
+def _distinct(keys: Iterable[tuple[Table, int | str]], of_table: Table, kind: type[K]) -> list[K]:
+    found = (key for table, key in keys if table is of_table and isinstance(key, kind))
+    return list(dict.fromkeys(found))
+
+
+def _read_label(table: Table, reference: str) -> int | str:
+    """The id that the reference is, or else the name."""
+    _require_some(reference, _kind(table))
+    number = parse_id(reference.strip())
+    if number is None:
+        return require_text(reference.strip(), _kind(table))
+    if number > MAX_ID:
+        raise no_such(table, reference)
+    return number
 
 
 def _require_some(reference: str, kind: str) -> None:

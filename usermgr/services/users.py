@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -12,7 +12,7 @@ from usermgr import passwords
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, GRANT_CLAIM, USER_ROLE, referred_to, violation
 from usermgr.db.models import claims, roles, user_claims, users
-from usermgr.db.sql import insert_new
+from usermgr.db.sql import in_ids, insert_new
 from usermgr.emails import canonical_email
 from usermgr.errors import Conflict, InvalidInput, Mismatch, NotFound
 from usermgr.formats.writers import plain
@@ -29,6 +29,9 @@ from usermgr.services.references import (
     resolve_role_and_claims,
     user_condition,
 )
+
+BATCH: Final = 1_000
+"""Grants in one statement; databases limit the number of its parameters."""
 
 
 def create_user(op: Operation, new: NewUser) -> User:
@@ -144,7 +147,7 @@ def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]
     revoked = op.connection.execute(
         delete(user_claims).where(
             user_claims.c.user_id == before.id,
-            user_claims.c.claim_id.in_(claim.id for claim in unwanted),
+            in_ids(user_claims.c.claim_id, (claim.id for claim in unwanted)),
         )
     )
     if not revoked.rowcount:
@@ -229,11 +232,13 @@ def _record_change(op: Operation, before: User, action: str) -> User:
 
 def _insert_grants(op: Operation, user_id: int, granted: Sequence[Label]) -> int:
     """Grant what the user does not hold yet; returns how many that were."""
-    if not granted:
-        return 0
     rows = [{"user_id": user_id, "claim_id": claim.id} for claim in granted]
+    new = insert_new(op.connection, user_claims)
     with violation(GRANT_CLAIM, lambda: _claims_gone(granted)):
-        return op.connection.execute(insert_new(op.connection, user_claims).values(rows)).rowcount
+        return sum(
+            op.connection.execute(new.values(rows[start : start + BATCH])).rowcount
+            for start in range(0, len(rows), BATCH)
+        )
 
 
 def _claims_gone(granted: Sequence[Label]) -> NotFound:
