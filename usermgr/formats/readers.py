@@ -142,11 +142,14 @@ def _told_by_line(line_number: Callable[[], int]) -> Iterator[None]:
 
 
 _TSV_ESCAPE = re.compile(r"\\(.)")
-_TSV_MEANING = {"t": "\t", "n": "\n", "r": "\r"}
+_TSV_MEANING = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 
 
 def read_tsv(file: InputText) -> Iterator[Chunk]:
-    """Tab-separated with a header; ``\\t \\n \\r \\\\`` stand for tab, LF, CR and backslash."""
+    """Tab-separated with a header; ``\\t \\n \\r \\\\`` stand for tab, LF, CR and backslash.
+
+    Before any other character a backslash is a backslash.
+    """
     first, number = _skip_comments(file)
 
     def rows() -> Iterator[list[str]]:
@@ -163,7 +166,7 @@ def read_tsv(file: InputText) -> Iterator[Chunk]:
 
 
 def _tsv_character(escape: re.Match[str]) -> str:
-    return _TSV_MEANING.get(escape[1], escape[1])
+    return _TSV_MEANING.get(escape[1], escape[0])
 
 
 def _read_table(

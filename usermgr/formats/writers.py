@@ -53,8 +53,8 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-_LIST_ITEM = re.compile(r"(?:[^;\\]|\\.)+")
-_ESCAPED = re.compile(r"\\(.)")
+_LIST_ITEM = re.compile(r"(?:[^;\\]|\\.?)+", re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def split_list(text: str) -> list[str]:
