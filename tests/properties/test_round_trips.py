@@ -8,12 +8,13 @@ import json
 import re
 from datetime import UTC
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.commands import Command
-from usermgr.formats.writers import MANY, ONE, plain
+from usermgr.formats.writers import MANY, ONE, cell, plain, split_list
 from usermgr.names import canonical_name
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
@@ -74,6 +75,19 @@ def test_tsv(rows: list[dict[str, str]]) -> None:
 
     read = [[unescaped(cell) for cell in line.split("\t")] for line in lines]
     assert read == [list(FIELDS), *([row[f] for f in FIELDS] for row in rows)]
+
+
+@given(st.lists(st.text("a;\\\n é", min_size=1, max_size=5), max_size=4))
+def test_a_list_in_a_cell(items: list[str]) -> None:
+    assert split_list(cell(items)) == items
+
+
+@pytest.mark.parametrize(
+    ("written", "items"),
+    [("a\\", ["a\\"]), ("a\\;b;;c", ["a;b", "c"]), ("\\a;\\", ["a", "\\"]), (";", [])],
+)
+def test_a_list_as_people_write_it(written: str, items: list[str]) -> None:
+    assert split_list(written) == items
 
 
 @given(st.fixed_dictionaries({"a": SCALARS, "b é": SCALARS}))

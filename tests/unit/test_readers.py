@@ -258,6 +258,12 @@ def test_the_delimiter_is_what_the_header_has() -> None:
         assert chunk.columns == {"a": ("1,5",), "b": ("2",)}
 
 
+def test_a_backslash_that_escapes_nothing_is_one() -> None:
+    with opened(b"a\tb\tc\n\\N\tC:\\Dir\\new\t\\\\t\\\\\\t\\\n") as text:
+        (chunk,) = read_tsv(text)
+    assert chunk.columns == {"a": ("\\N",), "b": ("C:\\Dir\new",), "c": ("\\t\\\t\\",)}
+
+
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
