@@ -67,7 +67,7 @@ problems = Table(
     **_OPTIONS,
 )
 
-ATTEMPTS: Final = 5
+ATTEMPTS: Final = 20
 """How often a merge begins again because somebody else created or deleted one of the users, or
 changed an e-mail, meanwhile."""
 
