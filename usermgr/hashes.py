@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from typing import Final
 
 _N: Final = "[0-9]{1,10}"
-# Salts and digests of up to 128 bytes: making a digest takes the longer, the longer it is.
-_B64: Final = r"[A-Za-z0-9+/._-]{1,172}={0,2}"
+_ENCODED: Final = "[A-Za-z0-9+/._-]"
+_ENCODED_MAX: Final = 172
+"""Salts and digests have up to 128 bytes: making a digest takes the longer, the longer it is."""
+
+_B64: Final = rf"{_ENCODED}{{1,{_ENCODED_MAX}}}={{0,2}}"
 _CRYPT: Final = "[./A-Za-z0-9]"
 _FORMATS: Final = {
     # The name of a format -> what its hashes look like; the group holds the cost parameters.
@@ -71,8 +74,7 @@ def _is_plain(hashes: Sequence[str]) -> bool:
     return not any(_cost_problem((*(costs | {name: cost}).values(),)) for cost in set(found))
 
 
-_ENCODED: Final = bytes(c for c in range(128) if re.fullmatch("[A-Za-z0-9+/._-]", chr(c)))
-_ENCODED_MAX: Final = 172
+_ENCODED_BYTES: Final = bytes(c for c in range(128) if re.fullmatch(_ENCODED, chr(c)))
 _SALT_AND_DIGEST: Final = ("argon2", "pbkdf2", "scrypt", "werkzeug-scrypt", "ldap-pbkdf2")
 """The formats whose costs are followed by these two."""
 
@@ -88,8 +90,8 @@ def _are_alike(hashes: Sequence[str], beginning: str) -> bool:
         return False
     if not all(map(str.startswith, hashes, itertools.repeat(beginning))):
         return False
-    between = (beginning + "$\n").encode().translate(None, _ENCODED)
-    return text.encode().translate(None, _ENCODED) == between * len(hashes)
+    between = (beginning + "$\n").encode().translate(None, _ENCODED_BYTES)
+    return text.encode().translate(None, _ENCODED_BYTES) == between * len(hashes)
 
 
 def hash_problem(stored: str) -> str | None:

@@ -130,6 +130,26 @@ def test_an_e_mail_that_an_application_refers_to(
     assert cli("user", "update", "1", "--name", "New").exit_code == 0
 
 
+def test_an_import_into_empty_tables_keeps_the_key_that_an_application_needs(
+    cli: Command, database_url: str
+) -> None:
+    _execute(
+        database_url,
+        "CREATE TABLE orders (held bigint CONSTRAINT o_fk REFERENCES users (id))",
+    )
+    assert cli("user", "delete", "1", "2", "--yes").exit_code == 0
+    rows = "".join(f"N,n{number}@example.com,member\n" for number in range(20))
+
+    done = cli("user", "import", "-", "-o", "json", stdin=f"name,email,role\n{rows}")
+
+    assert (done.exit_code, done.json["created"]) == (0, 20)
+    assert cli("schema", "check", "-o", "json").json == []
+    user_id = cli("user", "show", "n7@example.com", "-o", "json").json["id"]
+    _execute(database_url, f"INSERT INTO orders VALUES ({user_id})")
+    assert cli("user", "delete", str(user_id), "--yes").exit_code == 4
+    assert broken_promises(database_url) == {}
+
+
 CREATE = ("user", "create", "--name", "Bad Bad Bad Bad", "--email", "b@example.com")
 RULES = {
     "check": (

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
-from tests.support.commands import Command, Result, process_environment
+from tests.support.commands import Command, Result, process_environment, run_inside
 from tests.support.consistency import broken_promises
+from tests.support.databases import open_database
 from tests.support.people import create_company
 
 
@@ -127,6 +129,17 @@ def test_seeds_at_once(cli: Command, database_url: str, tmp_path: Path) -> None:
     assert cli("seed", "--users", "800", "-q").exit_code == 0
     assert len(cli("user", "list", "--all", "-o", "json").json) == 800
     assert broken_promises(database_url) == {}
+
+
+def test_a_seed_does_not_wait_for_whoever_creates_a_role(migrated_postgresql_url: str) -> None:
+    """Who creates a role first and users then would wait for the seed, and be waited for."""
+    with open_database(migrated_postgresql_url).connect() as other:
+        other.execute(text("INSERT INTO roles (description) VALUES ('other')"))
+
+        settings = {"USERMGR_DATABASE_URL": migrated_postgresql_url, "USERMGR_LOCK_TIMEOUT": "1"}
+        done = run_inside(("seed", "--users", "20", "-o", "json"), "", settings)
+
+        assert (done.exit_code, done.json["users_created"]) == (0, 20)
 
 
 def test_delete_against_update(cli: Command, database_url: str, tmp_path: Path) -> None:

@@ -120,18 +120,18 @@ def create(
     ] = False,
 ) -> None:
     """Create a user. Without a password option one is generated and shown, once."""
-    from usermgr.passwords import refuse_own
     from usermgr.services.users import create_user, ensure_user
 
     run = app_of(ctx)
     choice = PasswordChoice(password_stdin, password_prompt, password_file, no_password)
     _require_shown(run, choice)
     password = choice.obtain(run)
-    if password.given is not None:
-        refuse_own(password.given, name, email)
     new = NewUser(name, email, role, tuple(claim or ()), not inactive, password.hash)
     with run.operation(ctx, shows=User, optional=[HIGHLIGHTED]) as op:
-        user, created = ensure_user(op, new) if if_not_exists else (create_user(op, new), True)
+        if if_not_exists:
+            user, created = ensure_user(op, new, given=password.given)
+        else:
+            user, created = create_user(op, new, given=password.given), True
     if not created:
         run.output.note(f'note: the user "{user.email}" exists already; it was left as it is')
     run.output.record(user, extra={HIGHLIGHTED: password.generated if created else None})

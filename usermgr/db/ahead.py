@@ -6,12 +6,15 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
+ITEMS: Final = 2
+"""How many wait to be taken."""
 
-class NotWanted(Exception):
+
+class _NotWanted(Exception):
     """Raised in the thread that makes items when nobody takes them any more."""
 
 
@@ -22,12 +25,13 @@ class _End(Exception):
 class Ahead(Generic[T]):
     """The items that ``make`` gives to the function it is called with, in a thread of its own.
 
-    An error of ``make`` comes out behind the items before it.
+    An error of ``make`` comes out behind the items before it. ``exhausted`` tells whether the last
+    item was taken.
     """
 
-    def __init__(self, make: Callable[[Callable[[T], None]], None], *, ahead: int = 2) -> None:
+    def __init__(self, make: Callable[[Callable[[T], None]], None]) -> None:
         self._make = make
-        self._ready: queue.Queue[tuple[T, None] | tuple[None, BaseException]] = queue.Queue(ahead)
+        self._ready: queue.Queue[tuple[T, None] | tuple[None, BaseException]] = queue.Queue(ITEMS)
         self._stopped = threading.Event()
         self.exhausted = False
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -48,19 +52,19 @@ class Ahead(Generic[T]):
             else:
                 raise error
 
-    def stop(self, timeout: float | None = None) -> None:
+    def stop(self) -> None:
         """End the thread with the item it is making, and wait for that."""
         self._stopped.set()
-        self._thread.join(timeout)
+        self._thread.join()
 
     def _work(self) -> None:
         try:
             self._make(self._put)
             self._put_any((None, _End()))
-        except NotWanted:
+        except _NotWanted:
             pass
         except BaseException as error:  # noqa: BLE001 - raised again where the item is asked for
-            with contextlib.suppress(NotWanted):
+            with contextlib.suppress(_NotWanted):
                 self._put_any((None, error))
 
     def _put(self, item: T) -> None:
@@ -71,7 +75,7 @@ class Ahead(Generic[T]):
             with contextlib.suppress(queue.Full):
                 self._ready.put(what, timeout=0.1)
                 return
-        raise NotWanted
+        raise _NotWanted
 
 
 @contextlib.contextmanager

@@ -27,6 +27,8 @@ from usermgr.db import waiting
 from usermgr.db.ahead import Ahead
 
 BYTES_OUT: Final = 256 * 1024
+"""A list of rows that come out ends soon after it has as many."""
+
 _OUT: Final = "COPY TO STDOUT"
 
 

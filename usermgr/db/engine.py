@@ -29,7 +29,6 @@ from usermgr.db.connections import (
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, changes, operations
 from usermgr.db.savepoints import savepoint
-from usermgr.db.unreadable import find_unreadable
 from usermgr.errors import Unavailable, UserMgrError
 from usermgr.urls import describe_database
 
@@ -249,6 +248,8 @@ class Database:
 
     def _unreadable(self) -> Unavailable | None:
         """The error of values that other programs stored and that cannot be read, if any are."""
+        from usermgr.db.unreadable import find_unreadable
+
         with contextlib.suppress(SQLAlchemyError, UserMgrError), self.connect() as connection:
             self._open(connection, write=False)
             if found := find_unreadable(connection):

@@ -1,4 +1,4 @@
-"""Load without keys: secondary indexes and foreign keys are dropped before and built anew after.
+"""Load without keys: indexes and foreign keys are dropped before and built anew after.
 
 PostgreSQL only, in the caller's transaction, under an exclusive lock. Building an index over sorted
 rows and checking a foreign key with one join costs a fraction of doing both row by row. What is
@@ -26,7 +26,7 @@ from usermgr.db.savepoints import savepoint
 from usermgr.errors import Forbidden
 
 TABLES = (user_claims, users)
-_LOCKED = ", ".join(table.name for table in (roles, claims, users, user_claims))
+LOCKED = (roles, claims, users, user_claims)
 """Foreign keys are dropped and built with the tables that they point to locked as well: whoever
 creates a role in the meantime and then waits for users would be waited for."""
 
@@ -42,12 +42,9 @@ def owns_tables(connection: Connection) -> bool:
     """Whether this database user may drop and build the keys of the tables."""
     if connection.dialect.name == "sqlite":
         return False
-    owner = text(
-        "SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class WHERE oid IN"
-        " (to_regclass('roles'), to_regclass('claims'), to_regclass('users'),"
-        " to_regclass('user_claims'))"
-    )
-    return bool(connection.execute(owner).scalar())
+    oids = ", ".join(f"to_regclass('{table.name}')" for table in LOCKED)
+    owner = f"SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class WHERE oid IN ({oids})"
+    return bool(connection.execute(text(owner)).scalar())
 
 
 def lock_exclusively(connection: Connection) -> None:
@@ -56,24 +53,30 @@ def lock_exclusively(connection: Connection) -> None:
     Must come before anything else of the transaction touches them: two that read first and lock
     afterwards would wait for each other.
     """
-    connection.execute(text(f"LOCK TABLE {_LOCKED} IN ACCESS EXCLUSIVE MODE"))
+    connection.execute(text(_lock_statement()))
 
 
-def lock_if_free(connection: Connection) -> bool:
-    """Lock the tables if nobody uses them at this moment."""
+def lock_empty(connection: Connection) -> bool:
+    """Lock the tables if there is no user yet and nobody uses them at this moment."""
     try:
-        with savepoint(connection):
-            connection.execute(text(f"LOCK TABLE {_LOCKED} IN ACCESS EXCLUSIVE MODE NOWAIT"))
+        with savepoint(connection) as point:
+            connection.execute(text(f"{_lock_statement()} NOWAIT"))
+            if is_empty(connection):
+                return True
+            point.rollback()
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != "55P03":
             raise
-        return False
-    return True
+    return False
+
+
+def _lock_statement() -> str:
+    return f"LOCK TABLE {', '.join(table.name for table in LOCKED)} IN ACCESS EXCLUSIVE MODE"
 
 
 @contextlib.contextmanager
 def without_keys(connection: Connection) -> Iterator[None]:
-    """Let the block add rows to the locked tables without their secondary indexes and foreign keys.
+    """Let the block add rows to the locked tables without their indexes and foreign keys.
 
     They are there again when it ends. Raises IntegrityError when the rows violate one of them, and
     Forbidden when somebody else's key needs one of ours.

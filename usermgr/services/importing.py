@@ -25,7 +25,6 @@ from usermgr.db import rebuild, staging
 from usermgr.db.bulk import load_rows, pass_over_ids, reserve_ids, takes_copy
 from usermgr.db.engine import Operation
 from usermgr.db.models import claims, roles, user_claims, users
-from usermgr.db.savepoints import savepoint
 from usermgr.errors import Conflict, Forbidden
 from usermgr.formats.readers import Problem
 from usermgr.records import RowOutcome
@@ -157,11 +156,7 @@ class Import:
         if self._options.exclusive:
             rebuild.lock_exclusively(connection)
             return True
-        with savepoint(connection) as point:
-            if rebuild.lock_if_free(connection) and rebuild.is_empty(connection):
-                return True
-            point.rollback()
-            return False
+        return rebuild.lock_empty(connection)
 
     def _start(self) -> dict[Kind, LabelIds]:
         if self._options.with_ids and not rebuild.is_empty(self._op.connection):

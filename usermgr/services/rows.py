@@ -20,7 +20,7 @@ from usermgr.emails import canonical_email, canonical_plain_emails
 from usermgr.errors import InvalidInput
 from usermgr.formats.readers import Chunk, Problem
 from usermgr.formats.writers import split_list
-from usermgr.names import MAX_ID, NAME_MAX_LENGTH, canonical_name, require_text, visible
+from usermgr.names import MAX_ID, NAME_MAX_LENGTH, canonical_name, parse_id, require_text, visible
 
 FIELDS: Final = (
     "name",
@@ -33,6 +33,11 @@ FIELDS: Final = (
     "created_at",
 )
 """What an import reads of a user; ``id`` as well where ids are to be kept."""
+
+
+def row_fields(*, with_ids: bool) -> tuple[str, ...]:
+    """What an import reads of a user, with ids or without."""
+    return ("id", *FIELDS) if with_ids else FIELDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,7 @@ class RowRules:
     @property
     def fields(self) -> tuple[str, ...]:
         """What is read of a user."""
-        return ("id", *FIELDS) if self.with_ids else FIELDS
+        return row_fields(with_ids=self.with_ids)
 
 
 @dataclass(slots=True)
@@ -386,8 +391,8 @@ def _parse_user_id(value: Any) -> int:
     if value is None or value == "":
         raise InvalidInput("the id is missing")
     text = value.strip() if isinstance(value, str) else str(value)
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
-    if isinstance(value, bool) or not 0 < number <= MAX_ID:
+    number = parse_id(text)
+    if number is None or not 0 < number <= MAX_ID:
         raise InvalidInput(f'the id is "{visible(text)}"', hint=f"ids are 1 to {MAX_ID}")
     return number
 

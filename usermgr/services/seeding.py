@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 
-from usermgr.db import rebuild
 from usermgr.db.engine import Operation
 from usermgr.records import SeedReport
 from usermgr.services.claims import create_claim
@@ -25,9 +24,6 @@ def seed(op: Operation, plan: SeedPlan, way: Way, *, progress: Callable[[int], N
     users that are done so far. Raises InvalidInput for a locale that Faker does not have.
     """
     source = SeedSource(plan)
-    if way is Way.REBUILD:
-        # Before the first role: another seed would wait for that, and be waited for.
-        rebuild.lock_if_free(op.connection)
     roles = [create_role(op, name, if_not_exists=True) for name in plan.roles]
     claims = [create_claim(op, name, if_not_exists=True) for name in plan.claims]
     # By id, because the stored names may differ in case.

@@ -34,9 +34,15 @@ BATCH: Final = 1_000
 """Grants in one statement; databases limit the number of its parameters."""
 
 
-def create_user(op: Operation, new: NewUser) -> User:
-    """Create a user. Raises Conflict when the e-mail is taken, NotFound for a role or claim."""
+def create_user(op: Operation, new: NewUser, *, given: str | None = None) -> User:
+    """Create a user. Raises Conflict when the e-mail is taken, NotFound for a role or claim.
+
+    ``given`` is the password itself where a person chose it. Raises InvalidInput when it is made of
+    the user's own name or e-mail.
+    """
     name, email = canonical_name(new.name, "user name"), canonical_email(new.email)
+    if given is not None:
+        passwords.refuse_own(given, name, email)
     role, granted = resolve_role_and_claims(op.connection, new.role, new.claims)
     with (
         violation(EMAIL_UNIQUE, lambda: _email_taken(email)),
@@ -73,11 +79,14 @@ def create_user(op: Operation, new: NewUser) -> User:
     return user
 
 
-def ensure_user(op: Operation, new: NewUser) -> tuple[User, bool]:
-    """The user with that e-mail, and whether it was created now; an existing one stays as it is."""
+def ensure_user(op: Operation, new: NewUser, *, given: str | None = None) -> tuple[User, bool]:
+    """The user with that e-mail, and whether it was created now; an existing one stays as it is.
+
+    What is raised is what ``create_user`` raises, but for the e-mail.
+    """
     try:
         with op.savepoint():
-            return create_user(op, new), True
+            return create_user(op, new, given=given), True
     except Conflict:
         return find_user(op.connection, canonical_email(new.email)), False
 

@@ -1,0 +1,274 @@
+"""One run of usermgr user import: what is stored, the files that tell of it, and the report."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from usermgr.errors import Conflict, InvalidInput, PartialImport, UserMgrError
+from usermgr.formats.files import PendingFile, temporary_lines
+from usermgr.formats.writers import MANY, write_csv
+from usermgr.records import ImportReport
+from usermgr.services.hashing import measure_rate
+from usermgr.services.importing import (
+    Import,
+    TooManyProblems,
+    choose_way,
+    read_outcomes,
+)
+from usermgr.services.problems import FIRST, Problems
+from usermgr.services.rejects import write_rejects
+from usermgr.services.row_process import frame_source
+
+if TYPE_CHECKING:
+    import typer
+
+    from usermgr.cli.context import AppContext
+    from usermgr.cli.output import Transfer
+    from usermgr.db.engine import Operation
+    from usermgr.services.import_source import ImportSource
+    from usermgr.services.importing import Imported, ImportOptions, Way
+
+LONG_SECONDS = 10
+"""How long the hashing of passwords must take to be announced."""
+
+
+class ImportFiles:
+    """The files that an import writes; they are made before anything is read."""
+
+    def __init__(self, rejects: Path | None, results: Path | None, passwords: Path | None) -> None:
+        self._paths = rejects, results, passwords
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> ImportFiles:
+        rejects, results, passwords = self._paths
+        enter = self._stack.enter_context
+        self.rejects = None
+        if rejects:
+            # They are for failures as well, and give back bytes that are no UTF-8 as they were.
+            kept = PendingFile(rejects, mode=0o600, kept=True, errors="surrogateescape")
+            self.rejects = enter(kept)
+        self.results = enter(PendingFile(results)) if results else None
+        self.passwords = (
+            enter(PendingFile(passwords, mode=0o600, must_be_new=True)) if passwords else None
+        )
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+class ImportRun:
+    """One run of the command."""
+
+    def __init__(
+        self,
+        ctx: typer.Context,
+        run: AppContext,
+        source: ImportSource,
+        options: ImportOptions,
+        files: ImportFiles,
+        *,
+        dry_run: bool,
+        bar: Transfer,
+    ) -> None:
+        self._ctx, self._run, self._source, self._options = ctx, run, source, options
+        self._files, self._dry_run, self._bar = files, dry_run, bar
+        self._problems = Problems()
+        self._started = time.monotonic()
+
+    def go(self) -> PartialImport | None:
+        """Import, write the files, report; returns the error of rows that were left out."""
+        wants_outcomes = bool(self._files.results or self._files.passwords)
+        outcomes = temporary_lines() if wants_outcomes else None
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_terminable())
+            for spool in (self._problems, self._source, outcomes):
+                if spool is not None:
+                    stack.callback(spool.close)
+            self._hash()
+            report, failure = self._store(outcomes)
+            if failure is not None:
+                self._write_rejects()
+            if self._files.rejects is not None:
+                self._files.rejects.publish()
+            if failure is not None:
+                raise self._error(report, failure)
+            if self._files.results is not None:
+                self._files.results.publish()
+            self._run.output.report(report)
+            return self._partial(report) if report.rejected else None
+
+    def _hash(self) -> None:
+        generate = self._files.passwords is not None
+        secrets, rows = self._source.look()
+        if not (secrets or generate):
+            return
+        expected = rows / measure_rate()
+        if expected > LONG_SECONDS:
+            minutes, seconds = divmod(round(expected), 60)
+            self._run.output.note(
+                f"note: hashing about {rows} passwords takes about {minutes}:{seconds:02} minutes"
+            )
+        done = 0
+
+        def count(number: int) -> None:
+            nonlocal done
+            done += number
+            self._bar.rows(done)
+
+        self._source.hash_passwords(generate=generate, hashed=count)
+
+    def _store(self, outcomes: IO[str] | None) -> tuple[ImportReport, str | None]:
+        """The report, and why nothing was stored, if so."""
+        imported = operation_id = failure = None
+        try:
+            with (
+                frame_source(self._source, read=self._bar.read) as frames,
+                self._operation() as (op, way),
+            ):
+                imported = Import(
+                    op,
+                    frames,
+                    self._options,
+                    self._problems,
+                    outcomes=outcomes,
+                    progress=self._bar.rows,
+                ).run(way)
+                if not imported.stored:
+                    raise _NotStored
+                # Before the commit: what cannot be told is not to be stored.
+                self._write_rejects()
+                if outcomes is not None:
+                    self._write_results(outcomes)
+                    self._write_passwords(outcomes)
+                operation_id = op.id if op.counts and not self._dry_run else None
+        except _NotStored:
+            failure = "nothing was stored"
+        except TooManyProblems:
+            failure = f"more than --max-errors {self._options.max_errors}; nothing was stored"
+        return self._report(imported, operation_id), failure
+
+    @contextlib.contextmanager
+    def _operation(self) -> Iterator[tuple[Operation, Way]]:
+        run = self._run
+        with run.read(shows=ImportReport) as connection:
+            way = choose_way(connection, self._options)
+        with run.operation(self._ctx, shows=ImportReport, dry_run=self._dry_run) as op:
+            yield op, way
+
+    def _report(self, imported: Imported | None, operation_id: int | None) -> ImportReport:
+        counts = imported.counts if imported else {}
+        seconds = time.monotonic() - self._started
+        read = counts.get("read", 0)
+        return ImportReport(
+            read=read,
+            created=counts.get("created", 0),
+            updated=counts.get("updated", 0),
+            unchanged=counts.get("unchanged", 0),
+            skipped=counts.get("skipped", 0),
+            rejected=self._problems.total,
+            reasons=dict(sorted(self._problems.counts.items())),
+            roles_created=imported.roles_created if imported else 0,
+            claims_created=imported.claims_created if imported else 0,
+            grants_added=counts.get("grants_added", 0),
+            grants_removed=counts.get("grants_removed", 0),
+            dry_run=self._dry_run,
+            operation_id=operation_id,
+            seconds=round(seconds, 3),
+            rows_per_second=round(read / seconds) if seconds else 0,
+        )
+
+    def _write_rejects(self) -> None:
+        if (file := self._files.rejects) is None:
+            return
+        with file.writing():
+            write_rejects(file.text, self._source, self._problems)
+
+    def _write_results(self, outcomes: IO[str]) -> None:
+        if (file := self._files.results) is None:
+            return
+        ending = file.path.suffix.removeprefix(".").lower()
+        write = MANY[ending if ending in MANY else "csv"]
+        fields = ("email", "id", "outcome")
+        with file.writing():
+            write(file.text, fields, (asdict(row) for row in read_outcomes(outcomes)))  # type: ignore[arg-type]
+
+    def _write_passwords(self, outcomes: IO[str]) -> None:
+        """Complete and published: a password that is stored must not be lost."""
+        if (file := self._files.passwords) is None:
+            return
+        created = (row.number for row in read_outcomes(outcomes) if row.outcome == "created")
+        rows = (
+            {"email": email, "password": password}
+            for email, password in _of_rows(self._source.generated(), created)
+        )
+        with file.writing():
+            write_csv(file.text, ("email", "password"), rows)  # type: ignore[arg-type]
+        file.publish()
+
+    def _error(self, report: ImportReport, failure: str) -> UserMgrError:
+        only_taken = set(report.reasons) == {"taken_email"}
+        hint = "correct them, or store the others with --on-error skip"
+        if only_taken:
+            hint = "pass over them with --on-conflict skip, or change the users with update"
+        if self._files.rejects is None:
+            hint += "; --rejects FILE writes them all"
+        rows = f"{report.rejected} of {report.read} rows are bad" if report.read else "rows are bad"
+        return (Conflict if only_taken else InvalidInput)(
+            f"{rows}: {failure}{self._first_problems()}", hint=hint, details=asdict(report)
+        )
+
+    def _partial(self, report: ImportReport) -> PartialImport:
+        hint = None if self._files.rejects else "--rejects FILE writes them all"
+        return PartialImport(
+            f"{report.rejected} of {report.read} rows were rejected{self._first_problems()}",
+            hint=hint,
+            details=asdict(report),
+        )
+
+    def _first_problems(self) -> str:
+        first = list(itertools.islice(self._problems, FIRST))
+        lines = [f"\n  line {problem.line}: {problem.reason}" for problem in first]
+        more = self._problems.total - len(first)
+        return "".join(lines) + (f"\n  and {more} more" if more else "")
+
+
+class _NotStored(Exception):
+    """Rolls the operation back."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the block like Ctrl-C: files and transactions are cleaned up."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _of_rows(
+    generated: Iterator[tuple[int, str, str]], numbers: Iterator[int]
+) -> Iterator[tuple[str, str]]:
+    """The e-mails and passwords that were made for the rows with these numbers; both ascend."""
+    wanted = next(numbers, None)
+    for number, email, password in generated:
+        while wanted is not None and wanted < number:
+            wanted = next(numbers, None)
+        if wanted == number:
+            yield email, password
