@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from usermgr.db.connections import quoted
+from usermgr.db.models import read_instant, stored_instant
 from usermgr.errors import Conflict
 from usermgr.names import visible
 
@@ -39,11 +39,9 @@ def instant(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     try:
-        read = datetime.fromisoformat(value.strip())
-        in_utc = read.astimezone(UTC).replace(tzinfo=None) if read.tzinfo else read
+        return stored_instant(read_instant(value.strip()))
     except (ValueError, OverflowError):
         return None
-    return in_utc.isoformat(sep=" ", timespec="microseconds")
 
 
 def value_problems(claim_name: str) -> list[tuple[str, str, str]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, text
 
+from usermgr.db.models import stored_instant
 from usermgr.formats.copytext import Column, Same, row_count
 
 PIECE: Final = 256 * 1024
@@ -87,11 +88,5 @@ def _converted(column: Column, number: int) -> Iterable[Any]:
     if isinstance(column, Same):
         return itertools.repeat(next(iter(_converted([column.value], 1))), number)
     if any(isinstance(value, datetime) for value in column):
-        return [value and _sqlite_instant(value) for value in column]
+        return [value and stored_instant(value) for value in column]
     return column
-
-
-def _sqlite_instant(value: datetime) -> str:
-    """As SQLAlchemy stores it."""
-    naive = value.astimezone(UTC).replace(tzinfo=None)
-    return naive.isoformat(sep=" ", timespec="microseconds")

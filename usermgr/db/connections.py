@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
@@ -12,8 +11,9 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from usermgr.config import Settings
-from usermgr.db.models import HEAD_REVISION
+from usermgr.db.models import HEAD_REVISION, read_instant, stored_instant
 from usermgr.errors import InvalidInput, Unavailable
+from usermgr.formats.writers import instant
 from usermgr.urls import describe_database, sqlite_path
 
 _LONGEST_WAIT: Final = 2_147_483
@@ -172,6 +172,7 @@ def _sqlite_engine(settings: Settings) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.create_function("usermgr_lower", 1, _lower, deterministic=True)
         connection.create_function("usermgr_instant", 1, _instant, deterministic=True)
+        connection.create_function("usermgr_instant_text", 1, _instant_text, deterministic=True)
 
     return engine
 
@@ -182,12 +183,12 @@ def _lower(value: str | None) -> str | None:
 
 def _instant(value: str | None) -> str | None:
     """The instant as this program stores it; what is none stays as it is."""
-    if value is None:
-        return None
     try:
-        moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        return None if value is None else stored_instant(read_instant(value))
     except (TypeError, ValueError, OverflowError):
         return value
-    return moment.isoformat(" ", "microseconds")
+
+
+def _instant_text(value: str | None) -> str | None:
+    """The instant as RFC 3339 text; what is none is an error of the statement."""
+    return None if value is None else instant(read_instant(value))

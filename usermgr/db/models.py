@@ -59,6 +59,21 @@ class Instant(TypeDecorator[datetime]):
         return aware.astimezone(UTC)
 
 
+def read_instant(text: str) -> datetime:
+    """The aware UTC instant of a time in ISO 8601, which SQLite keeps without a zone.
+
+    Raises ValueError or OverflowError for what is no such text, or no date of the calendar.
+    """
+    read = datetime.fromisoformat(text)
+    return (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def stored_instant(value: datetime) -> str:
+    """The aware instant as SQLite keeps it, which is how SQLAlchemy stores it."""
+    naive = value.astimezone(UTC).replace(tzinfo=None)
+    return naive.isoformat(sep=" ", timespec="microseconds")
+
+
 class StoredText(String):
     """Text as SQLite keeps it, where any column may hold a blob as well: that is not text."""
 

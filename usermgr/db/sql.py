@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -145,11 +145,17 @@ def _instant_text(element: instant_text, compiler: SQLCompiler, **kw: Any) -> st
     return f"""to_char({value} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
+_STORED_INSTANT: Final = "0000-00-00 00:00:00.000000".replace("0", "[0-9]")
+
+
 @compiles(instant_text, "sqlite")
 def _instant_text_sqlite(element: instant_text, compiler: SQLCompiler, **kw: Any) -> str:
     value = compiler.process(element.clauses, **kw)
-    # Other clients may have written an instant without a fraction.
-    return f"replace({value}, ' ', 'T') || iif(length({value}) = 19, '.000000Z', 'Z')"
+    # Other clients may have written an instant in another way, or something that is none.
+    return (
+        f"CASE WHEN {value} GLOB '{_STORED_INSTANT}' THEN replace({value}, ' ', 'T') || 'Z'"
+        f" ELSE usermgr_instant_text({value}) END"
+    )
 
 
 class joined(GenericFunction[str]):  # noqa: N801 - as above

@@ -7,12 +7,11 @@ they stand is looked for when one was met, and by ``schema check``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import JSON, Boolean, Column, Connection, Integer, Table, inspect, text
 
-from usermgr.db.models import Instant, metadata
+from usermgr.db.models import Instant, metadata, read_instant
 from usermgr.names import visible
 
 SHOWN: Final = 10
@@ -84,8 +83,7 @@ def _is_text(stored: bytes) -> bool:
 
 def _is_instant(stored: bytes) -> bool:
     try:
-        read = datetime.fromisoformat(stored.decode())
-        (read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC)
+        read_instant(stored.decode())
     except (ValueError, OverflowError):
         return False
     return True
