@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg2 import extensions
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from tests.support.databases import open_database
 from usermgr.db.copying import BYTES_OUT, copy_in, copy_out
@@ -106,6 +106,22 @@ def test_a_server_that_takes_nothing_more(connection: Connection) -> None:
 
     assert time.monotonic() - began < 10
     assert connection.invalidated
+
+
+def test_a_server_that_goes_away_in_the_middle(connection: Connection, postgresql_url: str) -> None:
+    backend = text("SELECT pg_terminate_backend(:pid)")
+    pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+    def pieces() -> Iterator[bytes]:
+        yield PIECE
+        with open_database(postgresql_url).connect() as other:
+            other.execute(backend, {"pid": pid})
+        yield from _pieces(PIECE)
+
+    with pytest.raises(DBAPIError) as lost:
+        copy_in(connection, COPY, pieces())
+
+    assert lost.value.connection_invalidated
 
 
 def test_an_interrupt_while_the_server_takes_nothing(connection: Connection) -> None:

@@ -118,8 +118,11 @@ def _wait_for_socket(connection: Any, state: int, deadline: float | None) -> Non
     # Not select.select, which knows no descriptor above 1023.
     event = selectors.EVENT_READ if state == extensions.POLL_READ else selectors.EVENT_WRITE
     timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+    descriptor = connection.fileno()
+    if descriptor < 0:  # libpq has met the end of the connection, and closed it.
+        raise psycopg2.OperationalError("the server closed the connection")
     with selectors.DefaultSelector() as selector:
-        selector.register(connection.fileno(), event)
+        selector.register(descriptor, event)
         if selector.select(timeout):
             return
     raise no_answer()
