@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.support.commands import Command
 from usermgr.cli.app import run
 
 
@@ -22,10 +23,16 @@ class BrokenStream(io.StringIO):
 
 
 def _run(error: BaseException, *words: str) -> tuple[int, str]:
+    return _run_command(error, ("help", "exit-codes", *words), {})
+
+
+def _run_command(
+    error: BaseException, argv: tuple[str, ...], environ: dict[str, str]
+) -> tuple[int, str]:
     stderr = io.StringIO()
     status = run(
-        ("help", "exit-codes", *words),
-        environ={},
+        argv,
+        environ=environ,
         stdin=io.StringIO(),
         stdout=BrokenStream(error),
         stderr=stderr,
@@ -69,6 +76,19 @@ def test_an_interrupt_is_told_and_has_its_exit_status() -> None:
         130,
         "error: interrupted; what was not committed is undone\n",
     )
+
+
+def test_an_interrupt_after_the_commit_says_what_is_stored(cli: Command, database_url: str) -> None:
+    environ = {"USERMGR_DATABASE_URL": database_url}
+
+    status, told = _run_command(KeyboardInterrupt(), ("role", "create", "member"), environ)
+
+    assert status == 130
+    assert told.splitlines() == [
+        "error: interrupted after the change was stored",
+        "hint: look at it with: usermgr operation show 1",
+    ]
+    assert "member" in cli("role", "list").stdout
 
 
 @pytest.mark.parametrize("error", [BrokenPipeError(), BrokenPipeError(32, "Broken pipe")])

@@ -17,7 +17,7 @@ from usermgr.cli.complete import join_split_words
 from usermgr.cli.context import AppContext
 from usermgr.cli.options import Group
 from usermgr.cli.output import ReaderLeft, write_error, write_trace
-from usermgr.errors import Cancelled, InternalError, InvalidInput, Unavailable, UserMgrError
+from usermgr.errors import InternalError, InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
 
 PROGRAM = "usermgr"
@@ -135,7 +135,7 @@ def run(
     except typer.Exit as exit_:
         return exit_.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _fail(app, argv, Cancelled("interrupted; what was not committed is undone"))
+        return _fail(app, argv, app.interrupted())
     except (ReaderLeft, BrokenPipeError):
         return 0
     except OSError as error:

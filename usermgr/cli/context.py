@@ -13,7 +13,7 @@ from usermgr.cli.output import Output
 from usermgr.cli.prompts import Prompts
 from usermgr.cli.views import view_of
 from usermgr.config import OUTPUT_FORMATS, Settings, load_settings
-from usermgr.errors import InvalidInput
+from usermgr.errors import Cancelled, InvalidInput
 from usermgr.names import visible
 from usermgr.urls import url_has_password
 
@@ -132,6 +132,16 @@ class AppContext:
         command = ctx.command_path.partition(" ")[2]
         with self.database.operation(command, self.actor, dry_run=dry_run) as op:
             yield op
+
+    def interrupted(self) -> Cancelled:
+        """The error of Ctrl-C: what was committed before it stays."""
+        stored = self._database.stored if self._database is not None else None
+        if stored is None:
+            return Cancelled("interrupted; what was not committed is undone")
+        return Cancelled(
+            "interrupted after the change was stored",
+            hint=f"look at it with: usermgr operation show {stored}",
+        )
 
     @property
     def actor(self) -> str:

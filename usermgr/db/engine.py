@@ -130,6 +130,8 @@ class Database:
         self.is_sqlite = self.url.startswith("sqlite:")
         self._clock = clock
         self._engine: Engine | None = None
+        self.stored: int | None = None
+        """The operation that was committed last, here, if one was."""
 
     @property
     def engine(self) -> Engine:
@@ -164,6 +166,7 @@ class Database:
             op.finish(self._clock())
             if not dry_run:
                 self.commit(connection, look=f"look for it with: usermgr operation show {op.id}")
+                self.stored = op.id if op.counts else None
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[Connection]:

@@ -67,6 +67,8 @@ problems = Table(
     **_OPTIONS,
 )
 
+_UNMATCHED: Final = "LEFT JOIN usermgr_matched m ON m.number = i.number"
+
 ATTEMPTS: Final = 20
 """How often a merge begins again because somebody else created or deleted one of the users, or
 changed an e-mail, meanwhile."""
@@ -175,7 +177,7 @@ def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[in
     statement = f"""
         SELECT i.number, i.email, coalesce(m.user_id, u.id),
             CASE WHEN m.number IS NULL THEN 'created' ELSE {known} END
-        FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.number = i.number
+        FROM usermgr_rows i {_UNMATCHED}
         LEFT JOIN users u ON u.email = i.email AND m.number IS NULL ORDER BY i.number
     """
     for row in connection.execute(text(statement), execution_options={"yield_per": 5_000}):
@@ -186,22 +188,32 @@ def _match(connection: Connection, on_conflict: str, set_passwords: bool, with_i
     """Find the users that rows stand for, and note what cannot be stored."""
     if with_ids:
         _leave_first(connection, "id", "the id")
-    _refuse_repeated(connection)
+    for table in (rows, grants):
+        _analyze(connection, table.name)
     _make(
         connection,
         "usermgr_matched",
-        f"SELECT i.number, u.id AS user_id, {_differs(set_passwords)} AS differs"
+        f"SELECT i.number, u.id AS user_id, i.has_claims, {_differs(set_passwords)} AS differs"
         " FROM usermgr_rows i JOIN users u ON u.email = i.email",
     )
+    new = _count_new(connection)
+    if _is_repeated(connection, new):
+        _leave_first(connection, "email", "the e-mail")
     if on_conflict == "fail":
         matched = "JOIN usermgr_matched m ON m.number = i.number"
         _note(connection, "taken_email", "'the e-mail \"' || i.email || '\" is taken'", matched)
-    new = "LEFT JOIN usermgr_matched m ON m.number = i.number WHERE m.number IS NULL"
+    if not new:
+        return
     for name, missing in (
         ("name", "i.name IS NULL"),
         ("role", "i.role_id IS NULL AND i.name IS NOT NULL"),  # One problem a row.
     ):
-        _note(connection, f"missing_{name}", f"'the {name} is missing'", f"{new} AND {missing}")
+        _note(
+            connection,
+            f"missing_{name}",
+            f"'the {name} is missing'",
+            f"{_UNMATCHED} WHERE m.number IS NULL AND {missing}",
+        )
 
 
 def _drop_problems(connection: Connection) -> int:
@@ -223,7 +235,7 @@ def _store(op: Operation, on_conflict: str, set_passwords: bool, with_ids: bool)
         counts = _update(op, set_passwords)
     matched = _count(op.connection, "SELECT count(*) FROM usermgr_matched")
     created = granted = 0
-    if _count(op.connection, "SELECT count(*) FROM usermgr_rows") > matched:
+    if _count_new(op.connection):
         created, granted = _create_new(op, with_ids)
     counts["grants_added"] += granted
     unchanged = matched - counts["updated"] if on_conflict == "update" else 0
@@ -231,19 +243,23 @@ def _store(op: Operation, on_conflict: str, set_passwords: bool, with_ids: bool)
     return {**counts, "created": created, "unchanged": unchanged, "skipped": skipped}
 
 
-def _refuse_repeated(connection: Connection) -> None:
-    """Index the e-mails; of rows with the same one only the first stays."""
-    index = text("CREATE UNIQUE INDEX usermgr_rows_email ON usermgr_rows (email)")
-    if connection.dialect.name == "sqlite":
-        index = text("CREATE UNIQUE INDEX temp.usermgr_rows_email ON usermgr_rows (email)")
-    try:
-        with savepoint(connection):
-            connection.execute(index)
-    except IntegrityError:
-        _leave_first(connection, "email", "the e-mail")
-        connection.execute(index)
-    for table in (rows, grants):
-        _analyze(connection, table.name)
+def _is_repeated(connection: Connection, new: int) -> bool:
+    """Whether an e-mail stands in several rows. Ids of users are compared faster than e-mails."""
+    repeated = _count(connection, "SELECT count(*) - count(DISTINCT user_id) FROM usermgr_matched")
+    if new and not repeated:
+        repeated = _count(
+            connection,
+            "SELECT count(*) - count(DISTINCT i.email)"
+            f" FROM usermgr_rows i {_UNMATCHED} WHERE m.number IS NULL",
+        )
+    return repeated > 0
+
+
+def _count_new(connection: Connection) -> int:
+    return _count(
+        connection,
+        "SELECT (SELECT count(*) FROM usermgr_rows) - (SELECT count(*) FROM usermgr_matched)",
+    )
 
 
 def _leave_first(connection: Connection, column: str, what: str) -> None:
@@ -310,10 +326,9 @@ _ADDED: Final = """
 """
 _REMOVED: Final = """
     SELECT h.user_id, h.claim_id FROM usermgr_matched m
-    JOIN usermgr_rows i ON i.number = m.number AND i.has_claims
     JOIN user_claims h ON h.user_id = m.user_id
     LEFT JOIN usermgr_row_claims g ON g.number = m.number AND g.claim_id = h.claim_id
-    WHERE g.number IS NULL
+    WHERE m.has_claims AND g.number IS NULL
 """
 
 
@@ -355,8 +370,8 @@ def _forget_gone(connection: Connection) -> None:
     )
     for table in ("usermgr_matched", "usermgr_locked"):
         connection.execute(text(f"DELETE FROM {table} WHERE user_id IN ({gone})"))
-    lacking = """
-        SELECT count(*) FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.number = i.number
+    lacking = f"""
+        SELECT count(*) FROM usermgr_rows i {_UNMATCHED}
         WHERE m.number IS NULL AND (i.name IS NULL OR i.role_id IS NULL)
     """
     if _count(connection, lacking):
@@ -433,8 +448,7 @@ def _create_new(op: Operation, with_ids: bool) -> tuple[int, int]:
                 ({column}name, email, password, role_id, active, created_at, created_in)
             {overriding} SELECT {value}i.name, i.email, coalesce(i.password, '!'), i.role_id,
                 coalesce(i.active, true), coalesce(i.created_at, :now), :operation
-            FROM usermgr_rows i LEFT JOIN usermgr_matched m ON m.number = i.number
-            WHERE m.number IS NULL ORDER BY i.email
+            FROM usermgr_rows i {_UNMATCHED} WHERE m.number IS NULL ORDER BY i.email
         """).bindparams(bindparam("now", op.started_at, Instant())),
         {"operation": op.id},
     ).rowcount
