@@ -324,11 +324,17 @@ _ADDED: Final = """
     LEFT JOIN user_claims h ON h.user_id = m.user_id AND h.claim_id = g.claim_id
     WHERE h.user_id IS NULL
 """
+_HELD: Final = """
+    SELECT h.user_id, h.claim_id, m.number FROM usermgr_matched m
+    JOIN user_claims h ON h.user_id = m.user_id WHERE m.has_claims
+"""
+"""A table of its own, so that the planner knows how many there are: an earlier import may have
+doubled them, and statistics of user_claims come later. It took a loop over everything else."""
+
 _REMOVED: Final = """
-    SELECT h.user_id, h.claim_id FROM usermgr_matched m
-    JOIN user_claims h ON h.user_id = m.user_id
-    LEFT JOIN usermgr_row_claims g ON g.number = m.number AND g.claim_id = h.claim_id
-    WHERE m.has_claims AND g.number IS NULL
+    SELECT h.user_id, h.claim_id FROM usermgr_held h
+    LEFT JOIN usermgr_row_claims g ON g.number = h.number AND g.claim_id = h.claim_id
+    WHERE g.number IS NULL
 """
 
 
@@ -354,7 +360,7 @@ def _update(op: Operation, set_passwords: bool) -> dict[str, int]:
         )
         if present < _count(connection, "SELECT count(*) FROM usermgr_locked"):
             _forget_gone(connection)
-        for name in ("usermgr_added", "usermgr_removed", "usermgr_changed"):
+        for name in ("usermgr_added", "usermgr_held", "usermgr_removed", "usermgr_changed"):
             connection.execute(text(f"DROP TABLE {name}"))
         own = "SELECT * FROM ({}) found WHERE user_id IN (SELECT user_id FROM usermgr_locked)"
         differing = _DIFFERING_STILL.format(differs=_differs(set_passwords))
@@ -387,7 +393,8 @@ def _differs(set_passwords: bool) -> str:
 
 def _find_differences(connection: Connection, differing: str, frame: str) -> None:
     _make(connection, "usermgr_added", frame.format(_ADDED))
-    _make(connection, "usermgr_removed", frame.format(_REMOVED))
+    _make(connection, "usermgr_held", frame.format(_HELD))
+    _make(connection, "usermgr_removed", _REMOVED)
     _make(connection, "usermgr_changed", frame.format(_CHANGED.format(differing=differing)))
 
 
