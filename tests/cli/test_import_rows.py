@@ -152,13 +152,44 @@ def test_what_is_no_text_is_refused_and_given_back(cli: Command, format_name: st
     assert cli("user", "list", "-o", "json").json == []
 
 
-def test_what_is_no_json_is_kept_as_text(cli: Command) -> None:
+SECRET = "correct horse battery"
+# Files with a row that is refused, and with a secret in a place where few would look for it.
+HIDDEN: dict[str, tuple[str, tuple[str, ...]]] = {
+    "escaped.jsonl": (f'{{"pass\\u0077ord": "{SECRET}"\n', ()),
+    "misspelt.jsonl": (f'{{"pasword": "{SECRET}"\n', ()),
+    "second half.jsonl": (f'{{"email": "a@", "password":\n"{SECRET}"}}\n', ()),
+    "ignored.jsonl": (f'{{"email": "a@", "Password": "{SECRET}"}}\n', ("Password",)),
+    "mapped.jsonl": (f'{{"email": "a@", "passwort": "", "password": "{SECRET}"}}\n', ()),
+    "ignored.json": (f'[{{"email": "a@", "Password": "{SECRET}"}}]\n', ("Password",)),
+    "ignored.csv": (f"email,Password\na@,{SECRET}\n", ("Password",)),
+    "ignored, ragged.csv": (f"email,Password\n,,{SECRET}\n", ("Password",)),
+    "mapped.csv": (f"email,passwort,password\na@,,{SECRET}\n", ()),
+    "mapped, ragged.csv": (f"email,passwort,password\n{SECRET}\n", ()),
+    "ignored.tsv": (f"email\tPassword\na@\t{SECRET}\n", ("Password",)),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_a_reject_file_holds_no_secret_wherever_it_stands(cli: Command, name: str) -> None:
+    content, ignored = HIDDEN[name]
+    Path(name).write_text(content)
+    words = [word for column in ignored for word in ("--ignore-column", column)]
+    if "mapped" in name:
+        words += ["--map", "password=passwort"]
+    done = cli("user", "import", name, "--rejects", "r", *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    kept = Path("r").read_text()
+    assert ("line" in kept, SECRET in kept) == (True, False)
+    assert SECRET not in done.stderr
+    assert not any(column in kept for column in ignored)
+
+
+def test_what_is_no_json_is_told_and_not_repeated(cli: Command) -> None:
     content = b'{"name": "C\xff\n["x"]\n{"password": "secret of D\n'
     done = cli("user", "import", "-", "--rejects", "r.jsonl", stdin=content)
     assert (done.exit_code, done.stdout) == (2, "")
     rows = [json.loads(line) for line in Path("r.jsonl").read_bytes().splitlines()]
-    assert [(row["line"], row.get("text")) for row in rows] == [
-        (1, '{"name": "C\udcff'),
-        (2, None),
-        (3, None),
+    assert [(row["line"], sorted(row)) for row in rows] == [
+        (number, ["line", "reason"]) for number in (1, 2, 3)
     ]
+    assert "secret" not in Path("r.jsonl").read_text()

@@ -44,15 +44,15 @@ T = TypeVar("T")
 class Problem(NamedTuple):
     """What is wrong with a row: a code to count by, and words.
 
-    ``number`` and ``line`` are those of ``Chunk``. ``row`` is what was read of a row that is in no
-    column: its first COLUMNS_MAX cells, or its text.
+    ``number`` and ``line`` are those of ``Chunk``. ``row`` holds the first COLUMNS_MAX cells of a
+    row of a table that is in no column.
     """
 
     number: int
     line: int
     code: str
     reason: str
-    row: Any = None
+    row: list[str] | None = None
 
 
 @dataclass(slots=True)
@@ -288,7 +288,6 @@ class Item(NamedTuple):
     number: int
     line: int
     value: Any
-    text: str | None = None
 
 
 def read_jsonl(file: InputText) -> Iterator[Chunk]:
@@ -303,7 +302,7 @@ def read_jsonl(file: InputText) -> Iterator[Chunk]:
                 try:
                     yield Item(line, line, _DECODER.decode(text.strip()))
                 except (ValueError, RecursionError) as error:
-                    yield Item(line, line, error, text.strip())
+                    yield Item(line, line, error)
 
     with _told_by_line(lambda: line):
         yield from _read_objects(file, values())
@@ -431,7 +430,7 @@ def _items_until_bracket(window: _Window) -> Iterator[Item]:
 def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
     for found in _parts(values, file, OBJECT_STEP):
         problems = [
-            Problem(item.number, item.line, "invalid_json", _told(item.value), item.text)
+            Problem(item.number, item.line, "invalid_json", _told(item.value))
             for item in found
             if not isinstance(item.value, dict)
         ]
@@ -447,6 +446,8 @@ def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
 def _told(value: Any) -> str:
     if isinstance(value, RecursionError):
         return "it is nested too deeply"
+    if isinstance(value, json.JSONDecodeError):
+        return f"it is no JSON: {value.msg}, at character {value.pos + 1}"
     if isinstance(value, ValueError):
         return f"it is no JSON: {value}"
     return f"it is no object, but {type(value).__name__}"

@@ -2,8 +2,8 @@
 
 It can be corrected and imported again. Bytes that are no UTF-8 come out of csv and tsv as they
 were, and of json as escapes of half surrogates. It never holds a plain password: the cells are
-emptied, and of rows that could not be taken apart nothing is kept where a password may stand in
-them.
+emptied, columns that the import passes over are left out, and of rows that could not be taken apart
+nothing is kept where either may stand in them.
 """
 
 from __future__ import annotations
@@ -23,30 +23,32 @@ Rejected = tuple[Problem, Mapping[str, Any] | None]
 
 def write_rejects(out: IO[str], source: ImportSource, problems: Iterable[Problem]) -> None:
     """Write the rows with problems, which come in the order of their numbers."""
-    secret = source.rules.mapping.get("password", "password")
-    if source.format_name in ("csv", "tsv"):
-        _write_table(out, source, problems, secret)
-    else:
-        _write_objects(out, source, problems, secret)
+    write = _write_table if source.format_name in ("csv", "tsv") else _write_objects
+    write(out, source, problems)
 
 
-def _write_table(
-    out: IO[str], source: ImportSource, problems: Iterable[Problem], secret: str
-) -> None:
+def _secrets(source: ImportSource) -> set[str]:
+    """The columns that hold passwords, or may: ``--map`` puts another in the place of its field."""
+    return {"password", source.rules.mapping.get("password", "password")}
+
+
+def _write_table(out: IO[str], source: ImportSource, problems: Iterable[Problem]) -> None:
     first = next(source.chunks(), None)
     columns = list(first.columns) if first else []
-    header = [name for name in columns if name not in _ADDED]
+    secrets, ignored = _secrets(source), source.rules.ignored
+    header = [name for name in columns if name not in _ADDED and name not in ignored]
     # What is fed again has them already, also where a row has more or fewer cells than the header.
     added_before = [position for position, name in enumerate(columns) if name in _ADDED]
+    # Nobody knows which of the cells of such a row is the password.
+    whole = secrets.isdisjoint(columns) and ignored.isdisjoint(columns)
     write = _row_writer(out, source)
     write([*_ADDED, *header])
     for problem, row in _rejected(source, problems):
         added = [str(problem.line), problem.reason]
         if row is not None:
-            write([*added, *("" if name == secret else row.get(name, "") for name in header)])
+            write([*added, *("" if name in secrets else row.get(name, "") for name in header)])
         else:
-            # Nobody knows which of the cells is the password.
-            cells = () if secret in header else problem.row or ()
+            cells = problem.row if whole and problem.row else ()
             write([*added, *(cell for at, cell in enumerate(cells) if at not in added_before)])
 
 
@@ -58,17 +60,14 @@ def _row_writer(out: IO[str], source: ImportSource) -> Callable[[Sequence[str]],
     return lambda cells: out.write("\t".join(map(escape_tsv, cells)) + "\n")
 
 
-def _write_objects(
-    out: IO[str], source: ImportSource, problems: Iterable[Problem], secret: str
-) -> None:
+def _write_objects(out: IO[str], source: ImportSource, problems: Iterable[Problem]) -> None:
+    hidden = _secrets(source) | source.rules.ignored
     array = source.format_name == "json"
     separator = "[\n" if array else ""
     for problem, row in _rejected(source, problems):
         shown: dict[str, Any] = {"line": problem.line, "reason": problem.reason}
         if row is not None:
-            shown |= {key: value for key, value in row.items() if key != secret}
-        elif problem.row is not None and secret not in str(problem.row):
-            shown["text"] = problem.row
+            shown |= {key: value for key, value in row.items() if key not in hidden}
         out.write(separator + _json(shown) + ("" if array else "\n"))
         separator = ",\n" if array else ""
     if array:
