@@ -192,6 +192,42 @@ def test_what_the_file_lacks_stays(cli: Command) -> None:
 
 
 @pytest.mark.usefixtures("company")
+@pytest.mark.parametrize("on_conflict", ["fail", "skip", "update"])
+def test_the_default_role_is_for_new_users(
+    cli: Command, database_url: str, on_conflict: str
+) -> None:
+    text = "name,email,role\nNew,new@example.com,\nOther,other@example.com,admin\n"
+    if on_conflict != "fail":
+        text += "Ana Souza,ana@example.com,\n"
+    before = cli("user", "show", "ana@example.com", "-o", "json").json
+    words = (write("x.csv", text), "--on-conflict", on_conflict, "--default-role", "MEMBER")
+    done = run_import(cli, *words)
+    assert (done.exit_code, done.stderr, done.json["created"]) == (0, "", 2)
+    assert cli("user", "show", "ana@example.com", "-o", "json").json == before
+    assert before["role"] != "member"
+    assert users(cli, "email", "role")[2:] == [
+        ["new@example.com", "member"],
+        ["other@example.com", "admin"],
+    ]
+    assert broken_promises(database_url) == {}
+
+
+@pytest.mark.parametrize("on_conflict", ["fail", "update"])
+def test_a_default_role_that_is_missing_is_told_once_or_created(
+    cli: Command, on_conflict: str
+) -> None:
+    people = "".join(f"P,p{n}@example.com\n" for n in range(3))
+    file = write("x.csv", "name,email\n" + people)
+    words = (file, "--on-conflict", on_conflict, "--default-role", "guest")
+    done = run_import(cli, *words)
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.count('no role \\"guest\\"') == 1
+    done = run_import(cli, *words, "--create-roles")
+    assert (done.exit_code, done.json["roles_created"], done.json["created"]) == (0, 1, 3)
+    assert users(cli, "role") == [["guest"]] * 3
+
+
+@pytest.mark.usefixtures("company")
 @pytest.mark.parametrize(
     ("stored", "meant"),
     [

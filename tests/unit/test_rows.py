@@ -276,8 +276,7 @@ def chunks(draw: st.DrawFn) -> dict[str, list[Any]]:
 ALL_RULES = st.builds(
     RowRules,
     password_min_length=st.just(8),
-    default_role=st.none() | st.just("guest"),
-    may_lack=st.booleans(),
+    may_lack=st.sets(st.sampled_from(["name", "role"])).map(frozenset),
     unescape=st.booleans(),
 )
 

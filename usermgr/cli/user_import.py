@@ -92,7 +92,9 @@ def import_(
     default_role: Annotated[
         str | None,
         typer.Option(
-            "--default-role", help="The role of rows without one.", autocompletion=complete_roles
+            "--default-role",
+            help="The role of new users whose row names none.",
+            autocompletion=complete_roles,
         ),
     ] = None,
     passwords: Annotated[
@@ -158,13 +160,13 @@ def import_(
         set_passwords=_chosen("--passwords", passwords, PASSWORDS) == "set",
         with_ids=with_ids,
         exclusive=exclusive,
+        default_role=default_role,
     )
     rules = RowRules(
         password_min_length=run.settings.password_min_length,
         mapping=_mapping(map_ or [], with_ids=with_ids),
         ignored=frozenset(ignore_column or ()),
-        default_role=default_role,
-        may_lack=conflict == "update",
+        may_lack=_may_lack(conflict, default_role),
         unescape=safe,
         with_ids=with_ids,
     )
@@ -201,6 +203,12 @@ def _chosen(option: str, value: str, choices: Sequence[str]) -> str:
             f'{option} cannot be "{visible(value)}"', hint="choose " + ", ".join(choices)
         )
     return value
+
+
+def _may_lack(on_conflict: str, default_role: str | None) -> frozenset[str]:
+    if on_conflict == "update":
+        return frozenset(("name", "role"))
+    return frozenset() if default_role is None else frozenset(("role",))
 
 
 def _mapping(pairs: Sequence[str], *, with_ids: bool) -> dict[str, str]:

@@ -128,19 +128,21 @@ def merge(
     set_passwords: bool,
     stop_at_problems: bool,
     with_ids: bool = False,
+    default_role_id: int | None = None,
 ) -> dict[str, int]:
     """Store the staged rows: create what is new, and do with the rest what ``on_conflict`` says.
 
     ``fail`` notes rows whose e-mail is taken as problems, ``skip`` passes over them, ``update``
     changes what differs, passwords only with ``set_passwords``. With ``stop_at_problems`` nothing
-    is stored when a row has a problem. ``with_ids`` gives new users the ids that the rows have.
+    is stored when a row has a problem. ``with_ids`` gives new users the ids that the rows have, and
+    ``default_role_id`` is the role of those whose row has none.
     Returns the numbers of created, updated, unchanged, skipped and rejected rows, and of
     grants_added and grants_removed; only of the rejected ones when nothing was stored.
     """
     for _ in range(ATTEMPTS):
         try:
             with savepoint(op.connection):
-                _match(op.connection, on_conflict, set_passwords, with_ids)
+                _match(op.connection, on_conflict, set_passwords, with_ids, default_role_id)
                 rejected = _drop_problems(op.connection)
                 if rejected and stop_at_problems:
                     return {"rejected": rejected}
@@ -184,7 +186,13 @@ def find_outcomes(connection: Connection, on_conflict: str) -> Iterator[tuple[in
         yield row[0], row[1], row[2], row[3]
 
 
-def _match(connection: Connection, on_conflict: str, set_passwords: bool, with_ids: bool) -> None:
+def _match(
+    connection: Connection,
+    on_conflict: str,
+    set_passwords: bool,
+    with_ids: bool,
+    default_role_id: int | None,
+) -> None:
     """Find the users that rows stand for, and note what cannot be stored."""
     if with_ids:
         _leave_first(connection, "id", "the id")
@@ -204,6 +212,8 @@ def _match(connection: Connection, on_conflict: str, set_passwords: bool, with_i
         _note(connection, "taken_email", "'the e-mail \"' || i.email || '\" is taken'", matched)
     if not new:
         return
+    if default_role_id is not None:
+        connection.execute(text(_FILL_ROLE), {"role_id": default_role_id})
     for name, missing in (
         ("name", "i.name IS NULL"),
         ("role", "i.role_id IS NULL AND i.name IS NOT NULL"),  # One problem a row.
@@ -214,6 +224,12 @@ def _match(connection: Connection, on_conflict: str, set_passwords: bool, with_i
             f"'the {name} is missing'",
             f"{_UNMATCHED} WHERE m.number IS NULL AND {missing}",
         )
+
+
+_FILL_ROLE: Final = """
+    UPDATE usermgr_rows SET role_id = :role_id
+    WHERE role_id IS NULL AND number NOT IN (SELECT number FROM usermgr_matched)
+"""
 
 
 def _drop_problems(connection: Connection) -> int:

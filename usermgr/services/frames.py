@@ -67,7 +67,8 @@ class FrameOptions:
     users with ids, created in the operation ``created_in`` at ``now``. Where an index of e-mails is
     there already, frames ``sorted`` by e-mail visit its pages in order.
     ``as_copy`` renders the rows for PostgreSQL's COPY; else they are columns. ``with_outcomes``
-    notes what becomes of each row. ``with_ids`` gives new users the ids that the rows have.
+    notes what becomes of each row. ``with_ids`` gives new users the ids that the rows have, and
+    ``default_role_id`` the role of those whose row has none.
     """
 
     staged: bool
@@ -77,6 +78,7 @@ class FrameOptions:
     now: datetime
     with_outcomes: bool = False
     with_ids: bool = False
+    default_role_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,7 @@ def _user_columns(rows: Rows, ids: Sequence[int], options: FrameOptions) -> list
         rows.names,
         rows.emails,
         _filled(rows.hashes, UNUSABLE),
-        rows.roles,
+        _filled(rows.roles, options.default_role_id),
         _filled(rows.active, True),
         _filled(rows.created_at, options.now),
         Same(options.created_in),

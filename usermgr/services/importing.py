@@ -40,6 +40,7 @@ from usermgr.services.frames import (
 )
 from usermgr.services.label_ids import LabelIds
 from usermgr.services.problems import Problems
+from usermgr.services.references import no_such
 
 OnConflict = Literal["fail", "skip", "update"]
 OnError = Literal["fail", "skip"]
@@ -51,7 +52,8 @@ ON_ERROR: tuple[OnError, ...] = ("fail", "skip")
 class ImportOptions:
     """What to do with rows that are taken or bad. ``max_errors`` ends an import that has more.
 
-    ``with_ids`` keeps the ids of the file; no user may be stored yet.
+    ``with_ids`` keeps the ids of the file; no user may be stored yet. ``default_role`` is the role
+    of new users whose row names none.
     """
 
     on_conflict: OnConflict = "fail"
@@ -62,6 +64,7 @@ class ImportOptions:
     set_passwords: bool = False
     with_ids: bool = False
     exclusive: bool = False
+    default_role: str | None = None
 
 
 class Way(enum.Enum):
@@ -124,6 +127,7 @@ class Import:
         self._problems, self._outcomes, self._progress = problems, outcomes, progress
         self._counts: Counter[str] = Counter()
         self._way = Way.MERGE
+        self._default_role_id: int | None = None
 
     def run(self, way: Way) -> Imported:
         """Store the rows, or find out what is wrong with each of them."""
@@ -167,10 +171,21 @@ class Import:
         if self._outcomes is not None:
             self._outcomes.seek(0)
             self._outcomes.truncate()
-        return {
+        labels: dict[Kind, LabelIds] = {
             "roles": LabelIds(self._op, roles, create=self._options.create_roles),
             "claims": LabelIds(self._op, claims, create=self._options.create_claims),
         }
+        self._default_role_id = self._find_default_role(labels["roles"])
+        return labels
+
+    def _find_default_role(self, known: LabelIds) -> int | None:
+        name = self._options.default_role
+        if name is None:
+            return None
+        role_id = known.find(name.strip())
+        if role_id is None:
+            raise no_such(roles, name)
+        return role_id
 
     def _load(self) -> Imported:
         connection = self._op.connection
@@ -207,6 +222,7 @@ class Import:
             on_conflict=options.on_conflict,
             set_passwords=options.set_passwords,
             with_ids=options.with_ids,
+            default_role_id=self._default_role_id,
             stop_at_problems=fails,
         )
         counts.pop("rejected")
@@ -232,6 +248,7 @@ class Import:
             now=self._op.started_at,
             with_outcomes=self._outcomes is not None,
             with_ids=self._options.with_ids,
+            default_role_id=self._default_role_id,
         )
         return self._source(
             options,

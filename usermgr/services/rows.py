@@ -44,16 +44,16 @@ def row_fields(*, with_ids: bool) -> tuple[str, ...]:
 class RowRules:
     """How rows are read.
 
-    ``mapping`` is from field to column. ``may_lack`` lets name and role be missing, where rows may
-    stand for users that are stored already. ``unescape`` takes back what ``--safe`` exports did.
+    ``mapping`` is from field to column. ``may_lack`` holds which of name and role may be missing,
+    because rows may stand for users that are stored already, or there is a default role for new
+    ones. ``unescape`` takes back what ``--safe`` exports did.
     ``with_ids`` reads the field ``id`` too, and requires it.
     """
 
     password_min_length: int
     mapping: Mapping[str, str] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
-    default_role: str | None = None
-    may_lack: bool = False
+    may_lack: frozenset[str] = frozenset()
     unescape: bool = False
     with_ids: bool = False
 
@@ -260,17 +260,16 @@ class _Checker:
 
     def _roles(self) -> Sequence[str | None]:
         texts = self._texts("role")
-        default = self._rules.default_role
-        known = {text: text.strip() or default for text in set(texts)}
+        known = {text: text.strip() or None for text in set(texts)}
         roles = [known[text] for text in texts]
-        if None in known.values() and not self._rules.may_lack:
+        if None in known.values() and "role" not in self._rules.may_lack:
             for position, role in enumerate(roles):
                 if role is None:
                     self._lacking(position, "role")
         return roles
 
     def _lacking(self, position: int, name: str) -> str | None:
-        if not self._rules.may_lack:
+        if name not in self._rules.may_lack:
             self._refuse(position, f"missing_{name}", f"the {name} is missing")
         return None
 
