@@ -46,6 +46,7 @@ def opened(content: str, format_name: str) -> Iterator[ImportSource]:
 
 def rejected(source: ImportSource) -> tuple[list[Problem], str]:
     """What is wrong with the rows, and their reject file."""
+    source.rehearse()
     problems = [problem for rows in source.rows() for problem in sorted(rows.problems)]
     out = io.StringIO(newline="")
     write_rejects(out, source, problems)

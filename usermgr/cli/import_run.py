@@ -12,11 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from usermgr.errors import Conflict, InvalidInput, PartialImport, UserMgrError
+from usermgr.errors import Conflict, InvalidInput, PartialImport, Unavailable, UserMgrError
 from usermgr.formats.files import PendingFile, temporary_lines
 from usermgr.formats.writers import MANY, write_csv
 from usermgr.records import ImportReport
+from usermgr.services.frames import PasswordsFound
 from usermgr.services.hashing import measure_rate
+from usermgr.services.import_source import find_needs
 from usermgr.services.importing import (
     Import,
     TooManyProblems,
@@ -33,11 +35,17 @@ if TYPE_CHECKING:
     from usermgr.cli.context import AppContext
     from usermgr.cli.output import Transfer
     from usermgr.db.engine import Operation
-    from usermgr.services.import_source import ImportSource
+    from usermgr.services.import_source import ImportSource, Need
     from usermgr.services.importing import Imported, ImportOptions, Way
 
 LONG_SECONDS = 10
 """How long the hashing of passwords must take to be announced."""
+
+MANY_PASSWORDS = 50
+"""How many passwords may take that long."""
+
+ATTEMPTS = 5
+"""How often passwords are hashed that turn out to be needed because others change the users."""
 
 
 class ImportFiles:
@@ -86,15 +94,11 @@ class ImportRun:
 
     def go(self) -> PartialImport | None:
         """Import, write the files, report; returns the error of rows that were left out."""
-        wants_outcomes = bool(self._files.results or self._files.passwords)
-        outcomes = temporary_lines() if wants_outcomes else None
         with contextlib.ExitStack() as stack:
             stack.enter_context(_terminable())
-            for spool in (self._problems, self._source, outcomes):
-                if spool is not None:
-                    stack.callback(spool.close)
-            self._hash()
-            report, failure = self._store(outcomes)
+            for spool in (self._problems, self._source):
+                stack.callback(spool.close)
+            report, failure = self._store_with_passwords(stack)
             if failure is not None:
                 self._write_rejects()
             if self._files.rejects is not None:
@@ -106,16 +110,39 @@ class ImportRun:
             self._run.output.report(report)
             return self._partial(report) if report.rejected else None
 
-    def _hash(self) -> None:
+    def _store_with_passwords(self, stack: contextlib.ExitStack) -> tuple[ImportReport, str | None]:
+        """Store the rows; the report, and why nothing was stored, if so.
+
+        A hash takes thousands of times as long as all the rest of a row. So what becomes of the
+        rows is found out first, in a transaction that is rolled back. Then the passwords are hashed
+        that will be stored, and only then everything is done for good.
+        """
+        if not self._source.begins_with_passwords() and self._files.passwords is None:
+            with contextlib.suppress(PasswordsFound):
+                results = self._files.results is not None
+                outcomes = stack.enter_context(temporary_lines()) if results else None
+                return self._store(outcomes)
+        outcomes = stack.enter_context(temporary_lines())
+        for _ in range(ATTEMPTS):
+            self._source.rehearse()
+            report, failure = self._store(outcomes, rehearses=not self._dry_run)
+            if failure is not None or self._dry_run:
+                return report, failure
+            self._hash(outcomes)
+            with contextlib.suppress(_NotHashed):
+                return self._store(outcomes)
+        raise Unavailable("other commands change the same users all the time", hint="try again")
+
+    def _needs(self, outcomes: IO[str]) -> Iterator[Need]:
+        return find_needs(read_outcomes(outcomes), set_passwords=self._options.set_passwords)
+
+    def _hash(self, outcomes: IO[str]) -> None:
         generate = self._files.passwords is not None
-        secrets, rows = self._source.look()
-        if not (secrets or generate):
-            return
-        expected = rows / measure_rate()
+        number = self._source.count_unhashed(self._needs(outcomes), generate=generate)
+        expected = number / measure_rate() if number > MANY_PASSWORDS else 0
         if expected > LONG_SECONDS:
-            minutes, seconds = divmod(round(expected), 60)
             self._run.output.note(
-                f"note: hashing about {rows} passwords takes about {minutes}:{seconds:02} minutes"
+                f"note: hashing {number} passwords takes about {_duration(expected)}"
             )
         done = 0
 
@@ -124,15 +151,20 @@ class ImportRun:
             done += number
             self._bar.rows(done)
 
-        self._source.hash_passwords(generate=generate, hashed=count)
+        self._source.hash_passwords(self._needs(outcomes), generate=generate, hashed=count)
 
-    def _store(self, outcomes: IO[str] | None) -> tuple[ImportReport, str | None]:
-        """The report, and why nothing was stored, if so."""
+    def _store(
+        self, outcomes: IO[str] | None, *, rehearses: bool = False
+    ) -> tuple[ImportReport, str | None]:
+        """The report, and why nothing was stored, if so. Of a rehearsal nothing is left.
+
+        Raises _NotHashed when passwords are needed that no rehearsal foresaw.
+        """
         imported = operation_id = failure = None
         try:
             with (
                 frame_source(self._source, read=self._bar.read) as frames,
-                self._operation() as (op, way),
+                self._operation(dry_run=rehearses or self._dry_run) as (op, way),
             ):
                 imported = Import(
                     op,
@@ -144,11 +176,8 @@ class ImportRun:
                 ).run(way)
                 if not imported.stored:
                     raise _NotStored
-                # Before the commit: what cannot be told is not to be stored.
-                self._write_rejects()
-                if outcomes is not None:
-                    self._write_results(outcomes)
-                    self._write_passwords(outcomes)
+                if not rehearses:
+                    self._write_files(outcomes)
                 operation_id = op.id if op.counts and not self._dry_run else None
         except _NotStored:
             failure = "nothing was stored"
@@ -156,12 +185,26 @@ class ImportRun:
             failure = f"more than --max-errors {self._options.max_errors}; nothing was stored"
         return self._report(imported, operation_id), failure
 
+    def _write_files(self, outcomes: IO[str] | None) -> None:
+        """Before the commit: what cannot be told is not to be stored."""
+        if outcomes is not None:
+            self._require_hashes(outcomes)
+        self._write_rejects()
+        if outcomes is not None:
+            self._write_results(outcomes)
+            self._write_passwords(outcomes)
+
+    def _require_hashes(self, outcomes: IO[str]) -> None:
+        if self._dry_run or self._source.has_hashes_for(self._needs(outcomes)):
+            return
+        raise _NotHashed
+
     @contextlib.contextmanager
-    def _operation(self) -> Iterator[tuple[Operation, Way]]:
+    def _operation(self, *, dry_run: bool) -> Iterator[tuple[Operation, Way]]:
         run = self._run
         with run.read(shows=ImportReport) as connection:
             way = choose_way(connection, self._options)
-        with run.operation(self._ctx, shows=ImportReport, dry_run=self._dry_run) as op:
+        with run.operation(self._ctx, shows=ImportReport, dry_run=dry_run) as op:
             yield op, way
 
     def _report(self, imported: Imported | None, operation_id: int | None) -> ImportReport:
@@ -243,6 +286,17 @@ class ImportRun:
 
 class _NotStored(Exception):
     """Rolls the operation back."""
+
+
+class _NotHashed(Exception):
+    """Somebody has changed users since the rehearsal, and more passwords are needed."""
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} seconds"
+    return f"{minutes}:{rest:02} minutes" if minutes < 60 else f"{minutes / 60:.1f} hours"
 
 
 @contextlib.contextmanager

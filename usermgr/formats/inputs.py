@@ -102,7 +102,7 @@ class InputFile:
         for damaged compression, and text that is not in the encoding. With ``lines`` the length of
         lines is bounded.
         """
-        blocks = _Blocks(self._file, self._start, progress)
+        blocks = Blocks(self._file, self._start, progress)
         with _readable(self.name):
             content = _Content(_decompressed(blocks, self._first_bytes()), lines=lines)
             codec, errors = _codec(content, encoding, self.name)
@@ -267,10 +267,13 @@ def _damaged(shown: str) -> InvalidInput:
     )
 
 
-class _Blocks(io.RawIOBase):
-    """Reads a file from a position on, and tells how far it is."""
+class Blocks(io.RawIOBase):
+    """Reads a file from a position on, and tells how far it is.
 
-    def __init__(self, file: BinaryIO, start: int, progress: Progress) -> None:
+    The position is its own: who else reads the file, also in another process, is not disturbed.
+    """
+
+    def __init__(self, file: IO[Any], start: int = 0, progress: Progress = _ignore) -> None:
         self._descriptor, self._start, self._position = file.fileno(), start, start
         self._progress = progress
 

@@ -97,6 +97,10 @@ class Frame:
     outcomes: str
 
 
+class PasswordsFound(Exception):
+    """Rows have plain passwords, and whoever reads them has not prepared for that."""
+
+
 FrameSource = Callable[[FrameOptions, Resolve, AskIds], AbstractContextManager[Iterator[Frame]]]
 """Gives the frames of the rows from the first one on, as often as it is called."""
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final, TypeVar
 
 from usermgr.passwords import hash_password
 
+T = TypeVar("T")
+
+AHEAD: Final = 1_000
+"""How many things without a password are passed at most to find work for every core."""
+
 
 def hash_all(
-    secrets: Iterable[str | None], *, progress: Callable[[int], None]
-) -> Iterator[str | None]:
-    """The hashes of the passwords, in their order; None stays None.
+    secrets: Iterable[tuple[T, str | None]], *, progress: Callable[[int], None]
+) -> Iterator[tuple[T, str | None]]:
+    """Each thing with the hash of its password, in their order; None stays None.
 
     argon2 lets go of the interpreter while it works, so threads use every core. ``progress`` is
     told the number of hashes made since the last call.
@@ -20,24 +26,28 @@ def hash_all(
     from concurrent.futures import Future, ThreadPoolExecutor
 
     workers = os.cpu_count() or 1
-    waiting: deque[Future[str] | None] = deque()
+    waiting: deque[tuple[T, Future[str] | None]] = deque()
+    hashing = 0
 
-    def next_hash() -> str | None:
-        future = waiting.popleft()
+    def take() -> tuple[T, str | None]:
+        nonlocal hashing
+        thing, future = waiting.popleft()
         if future is None:
-            return None
+            return thing, None
         stored = future.result()
+        hashing -= 1
         progress(1)
-        return stored
+        return thing, stored
 
     pool = ThreadPoolExecutor(workers)
     try:
-        for secret in secrets:
-            waiting.append(None if secret is None else pool.submit(hash_password, secret))
-            if len(waiting) > workers * 4:
-                yield next_hash()
+        for thing, secret in secrets:
+            waiting.append((thing, None if secret is None else pool.submit(hash_password, secret)))
+            hashing += secret is not None
+            while hashing > workers * 4 or len(waiting) > AHEAD:
+                yield take()
         while waiting:
-            yield next_hash()
+            yield take()
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -46,7 +56,7 @@ def measure_rate() -> float:
     """How many passwords this machine hashes in a second, on all cores."""
     import time
 
-    sample = ["a password to measure with"] * (os.cpu_count() or 1) * 4
+    sample = [(None, "a password to measure with")] * (os.cpu_count() or 1) * 4
     start = time.perf_counter()
     for _ in hash_all(sample, progress=lambda _: None):
         pass

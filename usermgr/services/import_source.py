@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import IO, Any
+from typing import IO, Any, Final, NamedTuple
 
 from usermgr.errors import InvalidInput
 from usermgr.formats.files import temporary_lines
-from usermgr.formats.inputs import InputFile, InputText
+from usermgr.formats.inputs import BLOCK, Blocks, InputFile, InputText
 from usermgr.formats.readers import (
     Chunk,
     csv_delimiter,
@@ -20,11 +21,30 @@ from usermgr.formats.readers import (
     read_tsv,
     recognise_format,
 )
-from usermgr.passwords import generate_password
+from usermgr.passwords import UNUSABLE, generate_password
+from usermgr.records import RowOutcome
+from usermgr.services.frames import PasswordsFound
 from usermgr.services.hashing import hash_all
 from usermgr.services.rows import RowRules, Rows, prepare
 
 Progress = Callable[[int], None]
+
+UNHASHED: Final = UNUSABLE + "unhashed"
+"""Stands for the hash of a password that was not hashed. It is never committed, and no password if
+it were."""
+
+
+class _Password(NamedTuple):
+    """What is known of a row's password: ``kind`` is given, generated or "" for neither.
+
+    ``hashed`` is empty where nobody needs the hash.
+    """
+
+    kind: str
+    number: int
+    hashed: str = ""
+    email: str = ""
+    generated: str = ""
 
 
 def _ignore(_: int) -> None:
@@ -36,8 +56,11 @@ class ImportSource:
     """The rows of a file, from the first one on, as often as they are asked for.
 
     ``format_name``, ``delimiter`` and ``encoding`` are recognised when they are None. What is
-    passed as ``read`` is told how many bytes of the file were read so far. Plain passwords are
-    hashed once, by ``hash_passwords``, before anything is stored.
+    passed as ``read`` is told how many bytes of the file were read so far.
+
+    Plain passwords are not hashed while rows are given out. ``rehearse`` lets ``rows`` give
+    UNHASHED in their place; who has seen what becomes of the rows then calls ``hash_passwords`` for
+    those that need it, and ``rows`` gives their hashes.
     """
 
     file: InputFile
@@ -45,8 +68,8 @@ class ImportSource:
     format_name: str | None = None
     delimiter: str | None = None
     encoding: str | None = None
-    _hashes: IO[str] | None = field(default=None, init=False)
-    _generated: IO[str] | None = field(default=None, init=False)
+    _rehearses: bool = field(default=False, init=False)
+    _passwords: IO[str] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if self.format_name is None:
@@ -67,18 +90,17 @@ class ImportSource:
 
     def descriptors(self) -> list[int]:
         """The numbers of the open files, for a process that is to inherit them."""
-        return [self.file.descriptor, *([self._hashes.fileno()] if self._hashes else [])]
+        return [self.file.descriptor, *([self._passwords.fileno()] if self._passwords else [])]
 
     def __getstate__(self) -> dict[str, Any]:
         state = {f.name: getattr(self, f.name) for f in fields(self)}
-        hashes = self._hashes.fileno() if self._hashes else None
-        return {**state, "_generated": None, "_hashes": hashes}
+        return {**state, "_passwords": self._passwords.fileno() if self._passwords else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             setattr(self, name, value)
-        if self._hashes is not None:
-            self._hashes = os.fdopen(state["_hashes"], encoding="utf-8", newline="\n")
+        if self._passwords is not None:
+            self._passwords = os.fdopen(state["_passwords"], encoding="utf-8", newline="\n")
 
     def chunks(self, read: Progress = _ignore) -> Iterator[Chunk]:
         """The file as it is, in chunks of columns. Raises Conflict when it changes meanwhile."""
@@ -102,67 +124,132 @@ class ImportSource:
         return (read_json if self.format_name == "json" else read_jsonl)(text)
 
     def rows(self, read: Progress = _ignore) -> Iterator[Rows]:
-        """The rows, checked, with the hashes of their passwords."""
-        hashes = self._read_hashes()
+        """The rows, checked, with the hashes of their passwords.
+
+        Raises PasswordsFound where there are some and nobody has prepared for them.
+        """
+        passwords = None if self._rehearses else self._passwords
+        known = _read_passwords(passwords)
         for rows in prepare(self.chunks(read), self.rules):
-            if self._hashes is not None:
-                rows.hashes = list(itertools.islice(hashes, len(rows.lines)))
-            elif any(rows.secrets):  # Those that the first rows did not lead to expect.
-                made = hash_all(rows.secrets, progress=lambda _: None)
-                rows.hashes = [a or b for a, b in zip(made, rows.hashes, strict=True)]
+            if passwords is not None:
+                found = itertools.islice(known, len(rows.lines))
+                rows.hashes = [
+                    password.hashed or (UNHASHED if password.kind == "given" else stored)
+                    for password, stored in zip(found, rows.hashes, strict=True)
+                ]
+            elif any(rows.secrets):
+                if not self._rehearses:
+                    raise PasswordsFound
+                rows.hashes = [
+                    stored if secret is None else UNHASHED
+                    for secret, stored in zip(rows.secrets, rows.hashes, strict=True)
+                ]
             yield rows
 
-    def look(self) -> tuple[bool, int]:
-        """Whether the first rows have plain passwords, and about how many rows there are."""
-        at = 0
+    def begins_with_passwords(self) -> bool:
+        """Whether the first rows have plain passwords."""
+        first = next(prepare(self.chunks(), self.rules), None)
+        return first is not None and any(first.secrets)
 
-        def note(position: int) -> None:
-            nonlocal at
-            at = position
+    def rehearse(self) -> None:
+        """From now on ``rows`` gives UNHASHED for every plain password, and generates none."""
+        self._rehearses = True
 
-        first = next(prepare(self.chunks(note), self.rules), None)
-        if first is None or not at:
-            return False, 0
-        rows = len(first.lines) + len(first.problems)
-        return any(first.secrets), max(rows, rows * self.file.size // at)
+    def count_unhashed(self, needs: Iterator[Need], *, generate: bool) -> int:
+        """How many passwords ``hash_passwords`` would hash."""
+        return sum(secret is not None for _, secret in self._to_hash(needs, generate=generate))
 
-    def hash_passwords(self, *, generate: bool, hashed: Progress) -> None:
-        """Hash every plain password now, on all cores; ``generate`` makes one for rows without.
+    def hash_passwords(self, needs: Iterator[Need], *, generate: bool, hashed: Progress) -> None:
+        """Hash the passwords of the rows that need it, on all cores.
 
-        ``hashed`` is told the number of hashes made since the last call.
+        With ``generate``, rows without a password get one where they are for new users. What was
+        hashed before is not hashed again. ``hashed`` is told the number of hashes made since the
+        last call.
         """
-        self._hashes = temporary_lines()
-        self._generated = temporary_lines() if generate else None
+        made = temporary_lines()
+        try:
+            to_hash = self._to_hash(needs, generate=generate)
+            for password, new in hash_all(to_hash, progress=hashed):
+                made.write("\t".join(map(str, password._replace(hashed=new or password.hashed))))
+                made.write("\n")
+            made.flush()
+        except BaseException:
+            made.close()
+            raise
+        self.close()
+        self._passwords, self._rehearses = made, False
+
+    def _to_hash(
+        self, needs: Iterator[Need], *, generate: bool
+    ) -> Iterator[tuple[_Password, str | None]]:
+        """The passwords of all rows, with what is to be hashed where something is."""
+        before = _read_passwords(self._passwords)
+        need = next(needs, None)
         for rows in prepare(self.chunks(), self.rules):
-            secrets = list(rows.secrets)
-            if self._generated is not None:
-                for position, number in enumerate(rows.numbers):
-                    if secrets[position] is None and rows.hashes[position] is None:
-                        secrets[position] = password = generate_password()
-                        self._generated.write(f"{number}\t{rows.emails[position]}\t{password}\n")
-            made = hash_all(secrets, progress=hashed)
-            for stored, given in zip(made, rows.hashes, strict=True):
-                self._hashes.write(f"{stored or given or ''}\n")
-        self._hashes.flush()
+            columns = (rows.numbers, rows.emails, rows.secrets, rows.hashes)
+            for number, email, secret, stored in zip(*columns, strict=True):
+                while need is not None and need.number < number:
+                    need = next(needs, None)
+                needed = need if need is not None and need.number == number else None
+                known = next(before, None)
+                if secret is not None:
+                    hashed = known.hashed if known else ""
+                    wanted = secret if needed and not hashed else None
+                    yield _Password("given", number, hashed), wanted
+                elif not generate or stored is not None:
+                    yield _Password("", number), None
+                elif needed is None or not needed.is_new:
+                    yield _Password("generated", number), None
+                elif known is not None and known.hashed:
+                    yield known, None
+                else:
+                    wanted = generate_password()
+                    yield _Password("generated", number, "", email, wanted), wanted
+
+    def has_hashes_for(self, needs: Iterator[Need]) -> bool:
+        """Whether every row that needs it has its hash, and no user who exists a generated one."""
+        if self._passwords is None:
+            return True
+        known = _read_passwords(self._passwords)
+        for need in needs:
+            password = next(p for p in known if p.number == need.number)
+            if password.kind == "given" and not password.hashed:
+                return False
+            if password.kind == "generated" and bool(password.hashed) != need.is_new:
+                return False
+        return True
 
     def close(self) -> None:
         """Remove what is on disk."""
-        for spool in (self._hashes, self._generated):
-            if spool is not None:
-                spool.close()
+        if self._passwords is not None:
+            self._passwords.close()
 
     def generated(self) -> Iterator[tuple[int, str, str]]:
         """The (number, e-mail, password) of the rows that got a password, by number."""
-        if self._generated is None:
-            return
-        self._generated.seek(0)
-        for text in self._generated:
-            number, email, password = text.rstrip("\n").split("\t")
-            yield int(number), email, password
+        for password in _read_passwords(self._passwords):
+            if password.generated:
+                yield password.number, password.email, password.generated
 
-    def _read_hashes(self) -> Iterator[str | None]:
-        if self._hashes is None:
-            return
-        self._hashes.seek(0)
-        for text in self._hashes:
-            yield text.rstrip("\n") or None
+
+class Need(NamedTuple):
+    """A row whose password, if it has one, is stored; ``is_new`` when its user is created."""
+
+    number: int
+    is_new: bool
+
+
+def find_needs(outcomes: Iterable[RowOutcome], *, set_passwords: bool) -> Iterator[Need]:
+    """The rows whose passwords are stored; ``set_passwords`` stores those of users that exist."""
+    for row in outcomes:
+        if row.outcome == "created" or (row.outcome == "updated" and set_passwords):
+            yield Need(row.number, row.outcome == "created")
+
+
+def _read_passwords(passwords: IO[str] | None) -> Iterator[_Password]:
+    """The passwords of all rows, by number."""
+    if passwords is None:
+        return
+    blocks = io.BufferedReader(Blocks(passwords), BLOCK)
+    for text in io.TextIOWrapper(blocks, encoding="utf-8", newline="\n"):
+        kind, number, hashed, email, generated = text.rstrip("\n").split("\t")
+        yield _Password(kind, int(number), hashed, email, generated)

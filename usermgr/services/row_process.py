@@ -30,6 +30,7 @@ from usermgr.services.frames import (
     FrameOptions,
     FrameSource,
     Kind,
+    PasswordsFound,
     Resolve,
     make_frames,
 )
@@ -141,6 +142,8 @@ def _answer(answers: IO[bytes], message: object) -> None:
 
 
 def _error(name: str, message: str, hint: str | None, details: dict[str, Any]) -> Exception:
+    if name == PasswordsFound.__name__:
+        return PasswordsFound()
     found = getattr(errors, name, None)
     if found is None:
         return RuntimeError(f"{name}: {message}")
