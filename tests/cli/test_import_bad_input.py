@@ -213,8 +213,16 @@ def test_another_encoding_is_named(cli: Command) -> None:
         Path("y.csv").write_bytes(f"name,email,role\nÄ,{name}@example.com,member\n".encode(name))
         assert cli("user", "import", "y.csv", "--encoding", name).exit_code == 0
         assert cli("user", "show", f"{name}@example.com", "-o", "json").json["name"] == "Ä"
-    unknown = cli("user", "import", "x.csv", "--encoding", "klingon")
-    assert (unknown.exit_code, 'no encoding "klingon"' in unknown.stderr) == (2, True)
+        marked = codecs.BOM_UTF16_LE if name.endswith("le") else codecs.BOM_UTF16_BE
+        Path("z.csv").write_bytes(marked + Path("y.csv").read_bytes())
+        again = cli("user", "import", "z.csv", "--encoding", name, "--on-conflict", "skip")
+        assert (again.exit_code, again.stderr) == (0, "")
+    for name in ("klingon", "rot13", "hex", "base64", "undefined", "", "a\0b", "\udcff"):
+        unknown = cli("user", "import", "x.csv", "--encoding", name)
+        assert (unknown.exit_code, 'error: no encoding "' in unknown.stderr) == (2, True)
+    for name in ("idna", "punycode", "utf-7", "unicode_escape", "raw_unicode_escape"):
+        odd = cli("user", "import", "x.csv", "--encoding", name)
+        assert (odd.exit_code in (2, 4), "Traceback" in odd.stderr) == (True, False), name
 
 
 BOMBS: dict[str, list[tuple[bytes, int]]] = {

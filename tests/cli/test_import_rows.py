@@ -193,3 +193,84 @@ def test_what_is_no_json_is_told_and_not_repeated(cli: Command) -> None:
         (number, ["line", "reason"]) for number in (1, 2, 3)
     ]
     assert "secret" not in Path("r.jsonl").read_text()
+
+
+ENCODED: list[tuple[str, tuple[str, ...]]] = [
+    ("latin-1", ("--encoding", "latin-1")),
+    ("cp1252", ("--encoding", "cp1252")),
+    ("utf-16", ()),
+    ("utf-16", ("--encoding", "utf-16")),
+    ("utf-16-be", ("--encoding", "utf-16-be")),
+    ("utf-32", ()),
+    ("shift_jis", ("--encoding", "shift_jis")),
+]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json"])
+def test_rejects_have_the_encoding_of_the_input(cli: Command, ending: str) -> None:
+    for encoding, words in ENCODED:
+        require_same_encoding(cli, ending, encoding, words)
+
+
+def require_same_encoding(cli: Command, ending: str, encoding: str, words: tuple[str, ...]) -> None:
+    name = "表す" if encoding == "shift_jis" else "Äé"
+    separator = "," if ending == "csv" else "\t"
+    content = "".join(
+        separator.join(cells) + "\n" for cells in (("name", "email"), (name, "a@" + "x" * 90))
+    )
+    if ending.startswith("json"):
+        content = json.dumps({"name": name, "email": "a@" + "é" * 90, "role": "\u0416"})
+        content = content.replace(json.dumps(name), f'"{name}"')
+        content = f"[{content}]" if ending == "json" else content
+    Path(f"x.{ending}").write_bytes(content.encode(encoding))
+    done = cli("user", "import", f"x.{ending}", *words, "--rejects", f"r.{ending}")
+    assert (done.exit_code, "rows are bad" in done.stderr) == (2, True), done.stderr
+    kept = Path(f"r.{ending}").read_bytes()
+    assert name in kept.decode(encoding)
+    again = cli("user", "import", f"r.{ending}", *words, "--rejects", f"s.{ending}")
+    assert again.exit_code == 2
+    once_more = Path(f"s.{ending}").read_bytes().decode(encoding)
+    if ending == "json":
+        once_more = once_more.replace('"line": 2', '"line": 1')
+    assert once_more == kept.decode(encoding)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_note_says_that_rejects_have_no_passwords(cli: Command, ending: str) -> None:
+    rows = [
+        {"name": "A", "email": f"{n}@example.com", "role": "nobody", "password": secret}
+        for n, secret in enumerate((SECRET, SECRET, ""))
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if ending == "csv":
+        text = "".join(",".join(row.values()) + "\n" for row in rows)
+        text = f"name,email,role,password\n{text}A,x,y,{SECRET},z\n"
+    Path(f"x.{ending}").write_text(text)
+    number = 3 if ending == "csv" else 2
+    for words, exit_code in (((), 2), (("--on-error", "skip"), 6)):
+        done = cli("user", "import", f"x.{ending}", "--rejects", "r", *words)
+        assert done.exit_code == exit_code
+        assert done.stderr.startswith(
+            f'note: "r" holds no passwords; rejected rows that had one: {number}; add theirs'
+        )
+    assert "note" not in cli("user", "import", f"x.{ending}").stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "rejects", "refused"),
+    [
+        ("x.tsv", "r.csv", True),
+        ("x.tsv", "r.JSON.gz", True),
+        ("x.tsv", "r.tsv", False),
+        ("x.tsv", "r.txt", False),
+        ("x.jsonl", "r.ndjson", False),
+        ("x.ndjson", "r.json", True),
+    ],
+)
+def test_the_name_of_a_reject_file_promises_no_other_format(
+    cli: Command, name: str, rejects: str, refused: bool
+) -> None:
+    Path(name).write_text("email\na@\n" if name == "x.tsv" else '{"email": "a@"}\n')
+    done = cli("user", "import", name, "--rejects", rejects)
+    assert (done.exit_code, Path(rejects).exists()) == (2, not refused)
+    assert ("rejects have the input's format" in done.stderr) is refused

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from usermgr.errors import Conflict, InvalidInput, PartialImport, Unavailable, UserMgrError
 from usermgr.formats.files import PendingFile, temporary_lines
 from usermgr.formats.writers import MANY, write_csv
+from usermgr.names import visible
 from usermgr.records import ImportReport
 from usermgr.services.frames import PasswordsFound
 from usermgr.services.hashing import measure_rate
@@ -26,7 +27,7 @@ from usermgr.services.importing import (
     read_outcomes,
 )
 from usermgr.services.problems import FIRST, Problems
-from usermgr.services.rejects import write_rejects
+from usermgr.services.rejects import require_ending, write_rejects
 from usermgr.services.row_process import frame_source
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class ImportRun:
         self._ctx, self._run, self._source, self._options = ctx, run, source, options
         self._files, self._dry_run, self._bar = files, dry_run, bar
         self._problems = Problems()
+        self._hidden = 0
         self._started = time.monotonic()
 
     def go(self) -> PartialImport | None:
@@ -98,11 +100,14 @@ class ImportRun:
             stack.enter_context(_terminable())
             for spool in (self._problems, self._source):
                 stack.callback(spool.close)
+            if self._files.rejects is not None:
+                require_ending(self._files.rejects.path.name, self._source)
             report, failure = self._store_with_passwords(stack)
             if failure is not None:
                 self._write_rejects()
             if self._files.rejects is not None:
                 self._files.rejects.publish()
+                self._note_hidden_passwords(self._files.rejects.path)
             if failure is not None:
                 raise self._error(report, failure)
             if self._files.results is not None:
@@ -233,7 +238,14 @@ class ImportRun:
         if (file := self._files.rejects) is None:
             return
         with file.writing():
-            write_rejects(file.text, self._source, self._problems)
+            self._hidden = write_rejects(file.text, self._source, self._problems)
+
+    def _note_hidden_passwords(self, path: Path) -> None:
+        if self._hidden:
+            self._run.output.note(
+                f'note: "{visible(str(path))}" holds no passwords; rejected rows that had one: '
+                f"{self._hidden}; add theirs before they are imported again"
+            )
 
     def _write_results(self, outcomes: IO[str]) -> None:
         if (file := self._files.results) is None:

@@ -67,6 +67,11 @@ def _ignore(_: int) -> None:
     pass
 
 
+def content_name(name: str) -> str:
+    """The name of what is in the file: without the endings of gzip and Zstandard."""
+    return name.removesuffix(".gz").removesuffix(".zst")
+
+
 class InputFile:
     """A file that can be read more than once, from its beginning.
 
@@ -79,7 +84,7 @@ class InputFile:
         # Of a redirected stdin somebody else may have read the beginning.
         self._start = os.lseek(file.fileno(), 0, os.SEEK_CUR)
         self.name = name
-        self.content_name = name.removesuffix(".gz").removesuffix(".zst")
+        self.content_name = content_name(name)
         self._state = _state(file)
         self.size = max(0, self._state[0] - self._start)
 
@@ -222,16 +227,24 @@ def _codec(content: _Content, encoding: str | None, name: str) -> tuple[str, str
             return "utf-8", "surrogateescape"
         content.skip(len(mark[0]))
         return mark[1], "surrogateescape" if mark[1] == "utf-8" else "strict"
-    try:
-        codec = codecs.lookup(encoding).name
-    except LookupError as error:
+    codec = _text_codec(encoding)
+    if codec is None:
         raise InvalidInput(
             f'no encoding "{visible(encoding)}"',
             hint="name one that Python knows, such as utf-8, utf-16 or latin-1",
-        ) from error
-    if mark is not None and codec == "utf-8":
+        )
+    if mark is not None and codec == mark[1]:
         content.skip(len(mark[0]))
     return codec, "surrogateescape" if codec == "utf-8" else "strict"
+
+
+def _text_codec(encoding: str) -> str | None:
+    """The codec's own name; None for one of bytes, such as hex, and where there is none."""
+    try:
+        "".encode(encoding)
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError):
+        return None
 
 
 @contextlib.contextmanager

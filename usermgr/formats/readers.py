@@ -76,17 +76,23 @@ ReadChunks = Callable[[InputText], Iterator[Chunk]]
 
 def recognise_format(content_name: str, beginning: str) -> str:
     """The format by the name's ending, or else by how the content begins."""
-    ending = content_name.lower().rpartition(".")[2]
-    if ending == "ndjson":
-        return "jsonl"
-    if ending in FORMATS:
-        return ending
+    named = format_of_name(content_name)
+    if named is not None:
+        return named
     content = beginning.lstrip()
     if content.startswith("["):
         return "json"
     if content.startswith("{"):
         return "jsonl"
     return "tsv" if "\t" in beginning.partition("\n")[0] else "csv"
+
+
+def format_of_name(content_name: str) -> str | None:
+    """The format that the name's ending says, None where it says nothing."""
+    ending = content_name.lower().rpartition(".")[2]
+    if ending == "ndjson":
+        return "jsonl"
+    return ending if ending in FORMATS else None
 
 
 def read_csv(file: InputText, *, delimiter: str | None = None) -> Iterator[Chunk]:

@@ -81,6 +81,11 @@ class ImportSource:
         """The size of the file, as stored."""
         return self.file.size
 
+    def codec(self) -> tuple[str, bool]:
+        """The encoding of the text, and whether only a byte-order mark told it."""
+        with self.file.text(self.encoding) as text:
+            return text.encoding, self.encoding is None and text.encoding != "utf-8"
+
     def csv_delimiter(self) -> str:
         """The delimiter of a csv file: the one that was given, or what its header shows."""
         if self.delimiter is not None:
