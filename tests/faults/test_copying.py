@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -122,6 +123,29 @@ def test_a_server_that_goes_away_in_the_middle(connection: Connection, postgresq
         copy_in(connection, COPY, pieces())
 
     assert lost.value.connection_invalidated
+
+
+@pytest.mark.parametrize("rest", [0, 20])
+def test_what_a_server_says_when_it_goes_away_is_not_printed(
+    connection: Connection, postgresql_url: str, capfd: pytest.CaptureFixture[str], rest: int
+) -> None:
+    """It repeats a row. psycopg2 meets two errors, and would print the first one."""
+    hook = sys.excepthook
+    pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+
+    def pieces() -> Iterator[bytes]:
+        yield PIECE
+        with open_database(postgresql_url).connect() as other:
+            ended = text("SELECT pg_terminate_backend(:pid, 10_000)")
+            assert other.execute(ended, {"pid": pid}).scalar_one()
+        yield from [PIECE] * rest
+
+    with pytest.raises(OperationalError):
+        copy_in(connection, COPY, pieces())
+
+    assert capfd.readouterr() == ("", "")
+    assert connection.invalidated
+    assert sys.excepthook is hook
 
 
 def test_an_interrupt_while_the_server_takes_nothing(connection: Connection) -> None:

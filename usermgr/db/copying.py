@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -40,7 +41,7 @@ def copy_in(connection: Connection, statement: str, pieces: Iterable[bytes]) -> 
     driver = _driver(connection)
     source = _Source(driver, pieces)
     try:
-        with driver.cursor() as cursor, waiting.blocking():
+        with driver.cursor() as cursor, waiting.blocking(), _unprinted():
             cursor.copy_expert(statement, source)
             return int(cursor.rowcount)
     except psycopg2.Error as error:
@@ -65,7 +66,7 @@ def copy_out(connection: Connection, rows: Select[Any]) -> Iterator[Iterator[lis
 
     def make(put: Callable[[list[bytes]], None]) -> None:
         sink = _Sink(put)
-        with driver.cursor() as cursor:
+        with driver.cursor() as cursor, _unprinted():
             statement = cursor.mogrify(*_statement_and_values(connection, rows)).decode()
             cursor.copy_expert(f"COPY ({statement}) TO STDOUT (FORMAT csv)", sink)
         sink.flush()
@@ -158,6 +159,26 @@ class _Source:
             self.hung_up = True
             _shut_down(self._driver)
             raise
+
+
+@contextlib.contextmanager
+def _unprinted() -> Iterator[None]:
+    """Keep psycopg2 from printing an error, in which the server repeats a row.
+
+    A server that ends the connection may leave two errors, its own and libpq's. psycopg2 raises the
+    second and fails at it because of the first, which it prints by way of the hook.
+    """
+    before = sys.excepthook
+
+    def hook(kind: Any, error: BaseException, traceback: Any) -> None:
+        if not isinstance(error.__cause__, psycopg2.Error):
+            before(kind, error, traceback)
+
+    sys.excepthook = hook
+    try:
+        yield
+    finally:
+        sys.excepthook = before
 
 
 def _shut_down(driver: Any) -> None:
