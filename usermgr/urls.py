@@ -13,6 +13,7 @@ from usermgr.errors import InvalidInput
 from usermgr.names import visible
 
 MASK: Final = "***"
+_SQLITE_ENDINGS: Final = ("wal", "shm", "journal")
 _HOST = r"^.*?://(?:\[[^\]]*\]|[^:@/?#\[]*)"
 _PORT = r"[0-9]{0,5}(?:[,/?#]|$)"
 _COMPLETE = re.compile(r"[^:]*://[^@/?#]*@[^@?]*(?:\?[^=@]+=.*)?$")
@@ -154,3 +155,12 @@ def describe_database(url: str, libpq: Mapping[str, str] | None = None) -> str:
 def sqlite_path(url: str) -> Path:
     """The file of a ``sqlite:///`` URL."""
     return Path(url.removeprefix("sqlite:///"))
+
+
+def database_files(url: str) -> dict[str, Path]:
+    """The files of a SQLite database by what they are, whether they exist or not; else none."""
+    if not url.startswith("sqlite:"):
+        return {}
+    path = sqlite_path(url)
+    beside = {f"a file of the database ({end})": f"{path}-{end}" for end in _SQLITE_ENDINGS}
+    return {"the database": path, **{what: Path(name) for what, name in beside.items()}}

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from tests.support.commands import Command
 from tests.support.consistency import broken_promises
 from tests.support.databases import open_database
-from tests.support.imports import children_of, count_users, start, started, wait_until
+from tests.support.imports import children_of, count_users, is_asleep, start, started, wait_until
 from usermgr.urls import sqlite_path
 
 HEADER = "name,email,role\n"
@@ -60,18 +60,6 @@ def nobody_else_is_there(url: str) -> bool:
 def unread_bytes(pipe: int) -> int:
     """How many bytes were written and nobody has read yet."""
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), "little")
-
-
-def is_asleep(pid: int) -> Callable[[], bool]:
-    """Tells whether the process has not used the processor for the last tenth of a second."""
-    used: list[str] = []
-
-    def look() -> bool:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-        used.append(f"{rest[10]} {rest[11]}")
-        return state == "S" and len(used) > 10 and len(set(used[-10:])) == 1
-
-    return look
 
 
 @pytest.mark.parametrize(
@@ -131,7 +119,9 @@ def held_up(url: str) -> Iterator[Callable[[subprocess.Popen[bytes]], bool]]:
 
             def has_opened(process: subprocess.Popen[bytes]) -> bool:
                 descriptors = Path(f"/proc/{process.pid}/fd").iterdir()
-                return any(d.is_symlink() and d.readlink() == path for d in descriptors)
+                with contextlib.suppress(FileNotFoundError):  # One is closed while it is looked at.
+                    return any(d.readlink() == path for d in descriptors)
+                return False
 
             yield has_opened
         return

@@ -27,9 +27,9 @@ def start(url: str, *words: str, stdin: int | None = None) -> subprocess.Popen[b
 
 
 @contextlib.contextmanager
-def started(url: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+def started(url: str, *words: str, stdin: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """The process of ``start``, which does not outlive the block."""
-    with start(url, *words) as process:
+    with start(url, *words, stdin=stdin) as process:
         try:
             yield process
         finally:
@@ -57,3 +57,15 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0.01)
+
+
+def is_asleep(pid: int) -> Callable[[], bool]:
+    """Tells whether the process has not used the processor for the last tenth of a second."""
+    used: list[str] = []
+
+    def look() -> bool:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+        used.append(f"{rest[10]} {rest[11]}")
+        return state == "S" and len(used) > 10 and len(set(used[-10:])) == 1
+
+    return look

@@ -133,6 +133,12 @@ class AppContext:
         with self.database.operation(command, self.actor, dry_run=dry_run) as op:
             yield op
 
+    @property
+    def may_be_stored(self) -> bool:
+        """Whether an operation of this run was committed, as far as anybody knows."""
+        database = self._database
+        return database is not None and (database.outcome_is_unknown or database.stored is not None)
+
     def interrupted(self) -> Cancelled:
         """The error of Ctrl-C: what was committed before it stays."""
         stored = self._database.stored if self._database is not None else None

@@ -7,13 +7,13 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from usermgr.errors import Conflict, InvalidInput, PartialImport, Unavailable, UserMgrError
-from usermgr.formats.files import PendingFile, temporary_lines
+from usermgr.formats.files import PendingFile, content_ending, require_apart, temporary_lines
 from usermgr.formats.writers import MANY, write_csv
 from usermgr.names import visible
 from usermgr.records import ImportReport
@@ -50,20 +50,37 @@ ATTEMPTS = 5
 
 
 class ImportFiles:
-    """The files that an import writes; they are made before anything is read."""
+    """The files that an import writes; they are made before anything is read.
 
-    def __init__(self, rejects: Path | None, results: Path | None, passwords: Path | None) -> None:
+    ``used`` are the files that the import works with, by what they are. Raises InvalidInput when
+    one of them, or another output, would be replaced.
+    """
+
+    def __init__(
+        self,
+        rejects: Path | None,
+        results: Path | None,
+        passwords: Path | None,
+        *,
+        used: Mapping[str, Path | int],
+    ) -> None:
         self._paths = rejects, results, passwords
         self._stack = contextlib.ExitStack()
+        named = {"--rejects": rejects, "--results": results, "--generate-passwords": passwords}
+        for option, path in named.items():
+            if path == Path("-"):
+                raise InvalidInput(
+                    f"{option} cannot be -: stdout is for the report", hint="name a file"
+                )
+        require_apart(named, used)
 
     def __enter__(self) -> ImportFiles:
         rejects, results, passwords = self._paths
         enter = self._stack.enter_context
         self.rejects = None
         if rejects:
-            # They are for failures as well, and give back bytes that are no UTF-8 as they were.
-            kept = PendingFile(rejects, mode=0o600, kept=True, errors="surrogateescape")
-            self.rejects = enter(kept)
+            # Bytes that are no UTF-8 are given back as they were.
+            self.rejects = enter(PendingFile(rejects, mode=0o600, errors="surrogateescape"))
         self.results = enter(PendingFile(results)) if results else None
         self.passwords = (
             enter(PendingFile(passwords, mode=0o600, must_be_new=True)) if passwords else None
@@ -188,6 +205,10 @@ class ImportRun:
             failure = "nothing was stored"
         except TooManyProblems:
             failure = f"more than --max-errors {self._options.max_errors}; nothing was stored"
+        finally:
+            # A password that is stored must not be lost, whatever becomes of the report.
+            if self._files.passwords is not None and self._run.may_be_stored:
+                self._files.passwords.keep()
         return self._report(imported, operation_id), failure
 
     def _write_files(self, outcomes: IO[str] | None) -> None:
@@ -250,14 +271,14 @@ class ImportRun:
     def _write_results(self, outcomes: IO[str]) -> None:
         if (file := self._files.results) is None:
             return
-        ending = file.path.suffix.removeprefix(".").lower()
+        ending = content_ending(file.path.name)
         write = MANY[ending if ending in MANY else "csv"]
         fields = ("email", "id", "outcome")
         with file.writing():
             write(file.text, fields, (asdict(row) for row in read_outcomes(outcomes)))  # type: ignore[arg-type]
 
     def _write_passwords(self, outcomes: IO[str]) -> None:
-        """Complete and published: a password that is stored must not be lost."""
+        """Complete and published, before anything is stored."""
         if (file := self._files.passwords) is None:
             return
         created = (row.number for row in read_outcomes(outcomes) if row.outcome == "created")

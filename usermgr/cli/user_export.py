@@ -20,7 +20,9 @@ from usermgr.cli.user_list import (
     user_filter,
 )
 from usermgr.errors import InvalidInput
+from usermgr.formats.files import PendingFile, content_ending, require_apart
 from usermgr.names import visible
+from usermgr.urls import database_files
 
 FORMATS = ("csv", "tsv", "jsonl", "json")
 
@@ -33,14 +35,17 @@ def add_export(app: typer.Typer) -> None:
 def export(
     ctx: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="Appears when it is complete; - is stdout.")
+        str,
+        typer.Argument(
+            metavar="FILE|-", help="Appears when complete; .gz, .zst compress; - is stdout."
+        ),
     ] = "-",
     format: Annotated[
         str | None,
         typer.Option(
             "--format",
             metavar="|".join(FORMATS),
-            help="By the file's name, else csv.",
+            help="By the ending of the file's name, else csv.",
             autocompletion=complete_words(*FORMATS),
         ),
     ] = None,
@@ -64,6 +69,8 @@ def export(
 
     run = app_of(ctx)
     format_name = _format(format or run.flags.get("output"), file)
+    if file != "-":
+        require_apart({"the file": Path(file)}, database_files(run.settings.database_url))
     if safe and format_name not in ("csv", "tsv"):
         raise InvalidInput(
             f"--safe is for csv and tsv, not for {format_name}", hint="leave --safe out"
@@ -88,14 +95,18 @@ def export(
 
 
 def _format(chosen: str | None, file: str) -> str:
-    ending = file.rpartition(".")[2].lower()
-    name = chosen or (ending if ending in FORMATS else "csv")
-    if name not in FORMATS:
+    name = chosen or content_ending(file) or "csv"
+    if name in FORMATS:
+        return name
+    shown = visible(name)
+    if chosen is None:
         raise InvalidInput(
-            f'users cannot be exported as "{visible(name)}"',
-            hint="the formats are " + ", ".join(FORMATS),
+            f'the ending ".{shown}" of "{visible(file)}" names no format of an export',
+            hint="choose one with --format: " + ", ".join(FORMATS),
         )
-    return name
+    raise InvalidInput(
+        f'users cannot be exported as "{shown}"', hint="the formats are " + ", ".join(FORMATS)
+    )
 
 
 def _fields(run: AppContext, *, with_ids: bool, with_password_hashes: bool) -> tuple[str, ...]:
@@ -126,9 +137,7 @@ def _destination(run: AppContext, file: str, *, secret: bool) -> Iterator[IO[str
         with run.output.writing() as out:
             yield out
         return
-    from usermgr.formats.files import PendingFile
-
-    with PendingFile(Path(file), mode=0o600 if secret else 0o666) as pending:
+    with PendingFile(Path(file), mode=0o600 if secret else 0o666, direct=True) as pending:
         with pending.writing():
             yield pending.text
         pending.publish()

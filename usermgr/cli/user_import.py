@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from usermgr.cli.complete import complete_roles, complete_words
-from usermgr.cli.context import app_of
+from usermgr.cli.context import AppContext, app_of
 from usermgr.errors import InvalidInput
 from usermgr.names import visible
+from usermgr.urls import database_files
 
 FORMATS = ("csv", "tsv", "jsonl", "json")
 ON_CONFLICT = ("fail", "skip", "update")
@@ -181,7 +182,8 @@ def import_(
         )
     if not file:
         raise InvalidInput("no file was named", hint="name one, or - for stdin")
-    files = ImportFiles(rejects, results, generate_passwords)
+    used = {"the input": _input_place(run, file), **database_files(run.settings.database_url)}
+    files = ImportFiles(rejects, results, generate_passwords, used=used)
     with (
         open_input(file, run.stdin.buffer) as opened,
         files,
@@ -195,6 +197,15 @@ def import_(
         partly = ImportRun(ctx, run, source, options, files, dry_run=dry_run, bar=bar).go()
     if partly is not None:  # Not before the files are where they belong.
         raise partly
+
+
+def _input_place(run: AppContext, file: str) -> Path | int:
+    if file != "-":
+        return Path(file)
+    try:
+        return run.stdin.fileno()
+    except OSError:  # a stream in memory
+        return -1
 
 
 def _chosen(option: str, value: str, choices: Sequence[str]) -> str:

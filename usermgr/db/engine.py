@@ -131,6 +131,7 @@ class Database:
         self._clock = clock
         self._engine: Engine | None = None
         self.stored: int | None = None
+        self.outcome_is_unknown = False
         """The operation that was committed last, here, if one was."""
 
     @property
@@ -264,11 +265,13 @@ class Database:
         try:
             connection.commit()
         except KeyboardInterrupt as interrupt:
+            self.outcome_is_unknown = True
             what = f'the commit to "{self.description}" was interrupted'
             raise Unavailable(f"{what}: {_UNKNOWN}", hint=look) from interrupt
         except SQLAlchemyError as error:
             if not lost_connection(error):
                 raise
+            self.outcome_is_unknown = True
             what = f'the connection to "{self.description}" was lost during the commit'
             raise Unavailable(f"{what}: {_UNKNOWN}", hint=look) from error
 
