@@ -245,4 +245,41 @@ def test_seeding_shows_its_progress_on_a_terminal(terminal: Terminal) -> None:
 
     assert status == 0
     assert "seeding users" in told
-    assert "1500/1500" in told
+    assert "1,500/1,500" in told
+
+
+def _left(told: str) -> list[str]:
+    """The lines that stay on the screen: what was erased is not one of them."""
+    told = re.sub(r"[^\n]*\n(\x1b\[\?25h)?\r?\x1b\[1A\x1b\[2K", "", told)
+    told = re.sub(r"[^\n]*\x1b\[2K|\x1b\[[0-9;?]*[A-Za-z]|\r", "", told)
+    return told.split("\n")
+
+
+def test_an_import_leaves_its_report_and_not_its_progress(
+    terminal: Terminal, tmp_path: Path
+) -> None:
+    people = "".join(f"P,p{n}@example.com,admin,password of {n} here\n" for n in range(40))
+    (tmp_path / "x.csv").write_text("name,email,role,password\n" + people)
+
+    status, told = terminal.run("user", "import", "x.csv")
+
+    assert status == 0
+    assert re.search(r"hashing passwords .*/\d+ +.*\d/s", told)
+    assert re.search(r"K40 rows .*kB", told)
+    assert re.fullmatch("read +40 *", _left(told)[0])
+
+    (tmp_path / "bad.csv").write_text("name,email,role\nX,x@,admin\n")
+    status, told = terminal.run("user", "import", "bad.csv")
+    assert status == 2
+    assert _left(told)[0] == "error: 1 of 1 rows are bad: nothing was stored"
+
+
+def test_an_export_shows_rows_beside_a_file_only(terminal: Terminal) -> None:
+    status, told = terminal.run("user", "export", "x.csv")
+    assert (status, _left(told)[0]) == (0, "note: exported 1 users")
+    assert re.search(r"K1 rows .*0:00:00", told)
+    assert "?" not in re.sub(r"\x1b\[\?", "", told)
+
+    status, told = terminal.run("user", "export")
+    assert (status, told[:5]) == (0, "name,")
+    assert " rows" not in told

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import typer
 
     from usermgr.cli.context import AppContext
-    from usermgr.cli.output import Transfer
     from usermgr.db.engine import Operation
     from usermgr.services.import_source import ImportSource, Need
     from usermgr.services.importing import Imported, ImportOptions, Way
@@ -103,18 +102,16 @@ class ImportRun:
         files: ImportFiles,
         *,
         dry_run: bool,
-        bar: Transfer,
     ) -> None:
         self._ctx, self._run, self._source, self._options = ctx, run, source, options
-        self._files, self._dry_run, self._bar = files, dry_run, bar
+        self._files, self._dry_run = files, dry_run
         self._problems = Problems()
         self._hidden = 0
         self._started = time.monotonic()
 
-    def go(self) -> PartialImport | None:
-        """Import, write the files, report; returns the error of rows that were left out."""
+    def go(self) -> tuple[ImportReport, PartialImport | None]:
+        """Import and write the files; returns the report, and the error of rows left out."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_terminable())
             for spool in (self._problems, self._source):
                 stack.callback(spool.close)
             if self._files.rejects is not None:
@@ -129,8 +126,7 @@ class ImportRun:
                 raise self._error(report, failure)
             if self._files.results is not None:
                 self._files.results.publish()
-            self._run.output.report(report)
-            return self._partial(report) if report.rejected else None
+            return report, self._partial(report) if report.rejected else None
 
     def _store_with_passwords(self, stack: contextlib.ExitStack) -> tuple[ImportReport, str | None]:
         """Store the rows; the report, and why nothing was stored, if so.
@@ -167,13 +163,14 @@ class ImportRun:
                 f"note: hashing {number} passwords takes about {_duration(expected)}"
             )
         done = 0
+        with self._run.output.progress("hashing passwords", number) as show:
 
-        def count(number: int) -> None:
-            nonlocal done
-            done += number
-            self._bar.rows(done)
+            def count(number: int) -> None:
+                nonlocal done
+                done += number
+                show(done)
 
-        self._source.hash_passwords(self._needs(outcomes), generate=generate, hashed=count)
+            self._source.hash_passwords(self._needs(outcomes), generate=generate, hashed=count)
 
     def _store(
         self, outcomes: IO[str] | None, *, rehearses: bool = False
@@ -185,7 +182,8 @@ class ImportRun:
         imported = operation_id = failure = None
         try:
             with (
-                frame_source(self._source, read=self._bar.read) as frames,
+                self._run.output.transfer(self._source.size_bytes) as bar,
+                frame_source(self._source, read=bar.read) as frames,
                 self._operation(dry_run=rehearses or self._dry_run) as (op, way),
             ):
                 imported = Import(
@@ -194,7 +192,7 @@ class ImportRun:
                     self._options,
                     self._problems,
                     outcomes=outcomes,
-                    progress=self._bar.rows,
+                    progress=bar.rows,
                 ).run(way)
                 if not imported.stored:
                     raise _NotStored
@@ -333,7 +331,7 @@ def _duration(seconds: float) -> str:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """Let SIGTERM end the block like Ctrl-C: files and transactions are cleaned up."""
 
     def interrupt(_number: int, _frame: object) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -28,6 +29,21 @@ class Transfer(NamedTuple):
 
     read: Callable[[int], None]
     rows: Callable[[int], None]
+
+
+class _Rate:
+    """How many are done a second, since the first ones were."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def of(self, done: int) -> str:
+        """The rate, as text; nothing before it can be told."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
+        began, first = self._first
+        return f"{(done - first) / max(now - began, 1e-6):,.0f}/s" if done > first else ""
 
 
 class ReaderLeft(Exception):
@@ -110,45 +126,59 @@ class Output:
 
     @contextlib.contextmanager
     def progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
-        """A progress bar on stderr, only on a terminal; yields what is told how far it is."""
-        if self._quiet or not self._stderr.isatty():
+        """A progress bar on stderr, only on a terminal; yields what is told how far it is.
+
+        The total may be a guess.
+        """
+        if not self._shows_progress():
             yield lambda _: None
             return
-        from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        columns = (*Progress.get_default_columns()[:-1], MofNCompleteColumn())
-        with Progress(*columns, TimeRemainingColumn(), console=_console(self._stderr)) as progress:
-            task = progress.add_task(what, total=total)
-            yield lambda done: progress.update(task, completed=done)
-
-    @contextlib.contextmanager
-    def transfer(self, size: int) -> Iterator[Transfer]:
-        """A progress bar for a file of that many bytes, on stderr, only on a terminal."""
-        if self._quiet or not self._stderr.isatty():
-            yield Transfer(lambda _: None, lambda _: None)
-            return
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (
-            TextColumn("{task.fields[rows]:,} rows"),
+            TextColumn("{task.description}"),
             BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
         )
+        rate = _Rate()
         with Progress(*columns, console=_console(self._stderr), transient=True) as progress:
-            task = progress.add_task("", total=size or None, rows=0)
+            task = progress.add_task(what, total=total, rate="")
+            yield lambda done: progress.update(
+                task, completed=done, total=max(done, total), rate=rate.of(done)
+            )
+
+    @contextlib.contextmanager
+    def transfer(self, size: int | None, *, to_stdout: bool = False) -> Iterator[Transfer]:
+        """The progress of rows on stderr, only on a terminal: of a file of ``size`` bytes, or of
+        rows of which nobody knows the number. On a terminal the rows themselves are enough."""
+        if not self._shows_progress() or (to_stdout and self._stdout.isatty()):
+            yield Transfer(lambda _: None, lambda _: None)
+            return
+        from rich import progress as bars
+
+        rows = bars.TextColumn("{task.fields[rows]:,} rows {task.fields[rate]}")
+        columns: tuple[bars.ProgressColumn, ...] = (rows, bars.TimeElapsedColumn())
+        if size is not None:
+            columns = (
+                rows,
+                bars.BarColumn(),
+                bars.DownloadColumn(),
+                bars.TransferSpeedColumn(),
+                bars.TimeRemainingColumn(),
+            )
+        rate = _Rate()
+        console = _console(self._stderr)
+        with bars.Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("", total=size, rows=0, rate="")
             yield Transfer(
                 lambda read: progress.update(task, completed=read),
-                lambda rows: progress.update(task, rows=rows),
+                lambda done: progress.update(task, rows=done, rate=rate.of(done)),
             )
+
+    def _shows_progress(self) -> bool:
+        return not self._quiet and self._stderr.isatty()
 
     def _say(self, text: str, *, end: str = "\n") -> None:
         _write_message(self._stderr, text + end)

@@ -78,7 +78,7 @@ def export(
     fields = _fields(run, with_ids=with_ids, with_password_hashes=with_password_hashes)
     wanted = user_filter(role, claim, active, search, created_since)
     with (
-        run.output.transfer(0) as bar,
+        run.output.transfer(None, to_stdout=file == "-") as bar,
         run.database.read() as connection,
         _destination(run, file, secret=with_password_hashes) as out,
     ):

@@ -145,7 +145,7 @@ def import_(
     if template is not None:
         run.output.text(_template(template))
         return
-    from usermgr.cli.import_run import ImportFiles, ImportRun
+    from usermgr.cli.import_run import ImportFiles, ImportRun, terminable
     from usermgr.formats.inputs import open_input
     from usermgr.services.import_source import ImportSource
     from usermgr.services.importing import ImportOptions
@@ -184,18 +184,18 @@ def import_(
         raise InvalidInput("no file was named", hint="name one, or - for stdin")
     used = {"the input": _input_place(run, file), **database_files(run.settings.database_url)}
     files = ImportFiles(rejects, results, generate_passwords, used=used)
-    with (
-        open_input(file, run.stdin.buffer) as opened,
-        files,
-        run.output.transfer(opened.size) as bar,
-    ):
-        source = ImportSource(opened, rules, format, delimiter, encoding)
-        if safe and source.format_name not in ("csv", "tsv"):
-            raise InvalidInput(
-                f"--safe is for csv and tsv, not for {source.format_name}", hint="leave --safe out"
-            )
-        partly = ImportRun(ctx, run, source, options, files, dry_run=dry_run, bar=bar).go()
-    if partly is not None:  # Not before the files are where they belong.
+    with terminable():
+        with open_input(file, run.stdin.buffer) as opened, files:
+            source = ImportSource(opened, rules, format, delimiter, encoding)
+            if safe and source.format_name not in ("csv", "tsv"):
+                raise InvalidInput(
+                    f"--safe is for csv and tsv, not for {source.format_name}",
+                    hint="leave --safe out",
+                )
+            report, partly = ImportRun(ctx, run, source, options, files, dry_run=dry_run).go()
+        # When the files are where they belong, and the progress is gone from the terminal.
+        run.output.report(report)
+    if partly is not None:
         raise partly
 
 
