@@ -166,6 +166,44 @@ def test_a_statement_that_fails_tells_nothing_of_its_values(
         assert secret not in done.stderr
 
 
+@pytest.mark.parametrize("on_conflict", ["fail", "skip", "update"])
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["n@example.com,,r,{hash}"],
+        ["n@example.com,N,,{hash}"],
+        ["n@example.com,N,r,{hash}", "n@example.com,N,r,{hash}"],
+        ["A@example.com,A,r,{hash}"],
+    ],
+    ids=["no name", "no role", "repeated", "taken"],
+)
+def test_no_hash_of_a_row_that_is_refused_reaches_the_servers_log(
+    migrated_postgresql_url: str, rows: list[str], on_conflict: str, *, beside: bool
+) -> None:
+    """The log has what PostgreSQL says of a refused row, and the row or the line in many cases."""
+    log = Path(str(make_url(migrated_postgresql_url).query.get("host"))) / "log"
+    if not log.is_file():
+        pytest.skip("the log of a server that the tests did not start is somewhere else")
+    env = {"USERMGR_DATABASE_URL": migrated_postgresql_url}
+    assert run_inside(("role", "create", "r"), "", env).exit_code == 0
+    header, first = "email,name,role,password_hash", "a@example.com,A,r,{hash}"
+    hashed = f"$2b$12${'Marker' * 9}"[:60]
+    if beside:
+        Path("first.csv").write_text(f"{header}\n{first}\n".format(hash=hashed))
+        assert run_inside(("user", "import", "first.csv"), "", env).exit_code == 0
+    else:
+        rows = [first, *rows]
+    Path("x.csv").write_text("\n".join([header, *rows, ""]).format(hash=hashed))
+    written = log.stat().st_size
+
+    words = ("user", "import", "x.csv", "--on-conflict", on_conflict, "--on-error", "skip")
+    assert run_inside(words, "", env).exit_code in (0, 6)
+
+    logged = log.read_bytes()[written:].decode()
+    assert "Marker" not in logged, logged
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -68,7 +68,7 @@ class FrameOptions:
     there already, frames ``sorted`` by e-mail visit its pages in order.
     ``as_copy`` renders the rows for PostgreSQL's COPY; else they are columns. ``with_outcomes``
     notes what becomes of each row. ``with_ids`` gives new users the ids that the rows have, and
-    ``default_role_id`` the role of those whose row has none.
+    ``default_role_id`` the role of those whose row has none. ``may_lack`` tells that rows may lack what a new user needs.
     """
 
     staged: bool
@@ -79,6 +79,7 @@ class FrameOptions:
     with_outcomes: bool = False
     with_ids: bool = False
     default_role_id: int | None = None
+    may_lack: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Frame:
     users: bytes | list[Column] | None
     grants: bytes | list[Column] | None
     outcomes: str
+    lacking: bool = False
 
 
 class PasswordsFound(Exception):
@@ -187,6 +189,8 @@ def _frame(several: list[Rows], ids: Callable[[], Sequence[int]], options: Frame
         outcomes="".join(
             f"{number}\t{email}\t{key}\tcreated\n" for number, email, key in sorted(outcomes)
         ),
+        lacking=options.may_lack
+        and any(None in rows.names or None in rows.roles for rows in parts),
     )
 
 

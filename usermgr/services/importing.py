@@ -195,6 +195,8 @@ class Import:
                 self._note(frame)
                 if self._problems.total and self._options.on_error == "fail":
                     raise _GiveWay
+                if frame.lacking:  # Whoever is refused by the database stands in its log.
+                    raise _GiveWay
                 if frame.users is not None:
                     load_rows(connection, users.name, USER_COLUMNS, frame.users)
                 if frame.grants is not None:
@@ -249,6 +251,7 @@ class Import:
             with_outcomes=self._outcomes is not None,
             with_ids=self._options.with_ids,
             default_role_id=self._default_role_id,
+            may_lack=not staged and self._options.on_conflict == "update",
         )
         return self._source(
             options,
@@ -304,11 +307,9 @@ class _GiveWay(Exception):
 
 
 _GIVES_WAY = (
-    "23502",  # a new user lacks the name or the role
     "23505",  # an e-mail is taken, or stands in the file twice, or an id does
     "40P01",  # a deadlock with another import
     "UNIQUE constraint failed: users.",
-    "NOT NULL constraint failed: users.",
 )
 """SQLSTATEs of PostgreSQL and messages of SQLite that say what the merge tells by row."""
 
