@@ -2,13 +2,15 @@
 
 PostgreSQL only, in the caller's transaction, under an exclusive lock. Building an index over sorted
 rows and checking a foreign key with one join costs a fraction of doing both row by row. What is
-dropped and rebuilt comes from the model's metadata; what others have added to the tables stays.
+dropped and rebuilt comes from the model's metadata, so it must stand as that describes it: where
+somebody has changed a key or an index, or needs one, nothing is dropped. What others have added to
+the tables stays.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from sqlalchemy import (
     Connection,
@@ -32,6 +34,19 @@ creates a role in the meantime and then waits for users would be waited for."""
 
 Key = UniqueConstraint | ForeignKeyConstraint | PrimaryKeyConstraint
 
+_STANDING: Final = """
+    WITH ours AS (SELECT unnest(ARRAY[to_regclass('users'), to_regclass('user_claims')]) AS id)
+    SELECT c.relname, pg_get_indexdef(c.oid, 0, true)
+    FROM ours JOIN pg_index x ON x.indrelid = ours.id JOIN pg_class c ON c.oid = x.indexrelid
+    WHERE x.indisvalid AND NOT x.indisclustered AND NOT x.indisreplident
+    AND c.reltablespace = 0 AND obj_description(c.oid, 'pg_class') IS NULL
+    UNION SELECT k.conname, pg_get_constraintdef(k.oid, true)
+    FROM ours JOIN pg_constraint k ON k.conrelid = ours.id
+    WHERE obj_description(k.oid, 'pg_constraint') IS NULL AND NOT EXISTS
+        (SELECT 1 FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgenabled <> 'O')
+"""
+"""What a new one would be like: has no comment, lies where the database does, and so on."""
+
 
 def is_empty(connection: Connection) -> bool:
     """Whether there is no user yet."""
@@ -47,74 +62,120 @@ def owns_tables(connection: Connection) -> bool:
     return bool(connection.execute(text(owner)).scalar())
 
 
-def lock_exclusively(connection: Connection) -> None:
-    """Wait for the tables to be ours alone, no longer than the lock timeout.
+def open_exclusively(connection: Connection) -> list[Key]:
+    """Wait for the tables to be ours alone, no longer than the lock timeout, and drop their keys.
 
-    Must come before anything else of the transaction touches them: two that read first and lock
+    Returns the keys that ``build`` is to build. Raises Forbidden when that cannot be done. Must
+    come before anything else of the transaction touches the tables: two that read first and lock
     afterwards would wait for each other.
     """
     connection.execute(text(_lock_statement()))
+    require_rebuildable(connection)
+    keys = _drop(connection)
+    if keys is None:
+        raise Forbidden(
+            "another table or view needs an index that would have to be rebuilt",
+            hint="import without --exclusive",
+        )
+    return keys
 
 
-def lock_empty(connection: Connection) -> bool:
-    """Lock the tables if there is no user yet and nobody uses them at this moment."""
+def open_empty(connection: Connection) -> list[Key] | None:
+    """Lock the tables and drop their keys if there is no user yet and nobody uses them now.
+
+    Returns the keys that ``build`` is to build, or None where rows must go in beside them.
+    """
     try:
         with savepoint(connection) as point:
             connection.execute(text(f"{_lock_statement()} NOWAIT"))
-            if is_empty(connection):
-                return True
+            if is_empty(connection) and not _find_altered(connection):
+                keys = _drop(connection)
+                if keys is not None:
+                    return keys
             point.rollback()
     except DBAPIError as error:
         if getattr(error.orig, "pgcode", None) != "55P03":
             raise
-    return False
+    return None
+
+
+def require_rebuildable(connection: Connection) -> None:
+    """Raise Forbidden where a key or an index is another than the one that would be built."""
+    altered = _find_altered(connection)
+    if altered:
+        raise Forbidden(
+            f'"{altered[0]}" is not as usermgr makes it, and would be when it is rebuilt',
+            hint="import without --exclusive",
+        )
+
+
+def build(connection: Connection, keys: Sequence[Key]) -> None:
+    """Build the keys that were dropped, and all indexes.
+
+    Raises IntegrityError when the rows violate one of them.
+    """
+    # Statements that work on all rows at once take as long as they take.
+    for setting, value in (
+        ("statement_timeout", "0"),
+        ("maintenance_work_mem", "256MB"),
+        ("default_tablespace", ""),
+    ):
+        connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
+    driver = connection.connection.dbapi_connection
+    patience, driver.patience = driver.patience, None  # type: ignore[union-attr]
+    try:
+        _build(connection, keys)
+    finally:
+        driver.patience = patience  # type: ignore[union-attr]
 
 
 def _lock_statement() -> str:
     return f"LOCK TABLE {', '.join(table.name for table in LOCKED)} IN ACCESS EXCLUSIVE MODE"
 
 
-@contextlib.contextmanager
-def without_keys(connection: Connection) -> Iterator[None]:
-    """Let the block add rows to the locked tables without their indexes and foreign keys.
+def _find_altered(connection: Connection) -> list[str]:
+    """The names of the keys and indexes that do not stand as the models make them."""
+    standing = {(name, definition) for name, definition in connection.execute(text(_STANDING))}
+    return sorted({made[0] for table in TABLES for made in _made(table) if made not in standing})
 
-    They are there again when it ends. Raises IntegrityError when the rows violate one of them, and
-    Forbidden when somebody else's key needs one of ours.
+
+def _made(table: Table) -> Iterator[tuple[str, str]]:
+    """Names and definitions of the table's keys and indexes, as PostgreSQL gives them."""
+    for key in (*_constraints(table), table.primary_key):
+        name, columns = str(key.name), ", ".join(key.columns.keys())
+        if isinstance(key, ForeignKeyConstraint):
+            target = key.elements[0].column
+            reference = f"{target.table.name}({target.name})"
+            yield name, f"FOREIGN KEY ({columns}) REFERENCES {reference}"
+        else:
+            kind = "UNIQUE" if isinstance(key, UniqueConstraint) else "PRIMARY KEY"
+            yield name, f"{kind} ({columns})"
+            yield name, f"CREATE UNIQUE INDEX {name} ON {table.name} USING btree ({columns})"
+    for index in table.indexes:
+        columns = ", ".join(index.columns.keys())
+        yield str(index.name), f"CREATE INDEX {index.name} ON {table.name} USING btree ({columns})"
+
+
+def _drop(connection: Connection) -> list[Key] | None:
+    """Drop the indexes and keys; returns the keys in the order in which they are to be built.
+
+    None, and nothing is dropped, where something of an application needs one of them.
     """
-    dropped = _drop(connection)
-    yield
-    # Statements that work on all rows at once take as long as they take.
-    for setting in ("statement_timeout", "maintenance_work_mem"):
-        value = {"statement_timeout": "0", "maintenance_work_mem": "256MB"}[setting]
-        connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
-    driver = connection.connection.dbapi_connection
-    patience, driver.patience = driver.patience, None  # type: ignore[union-attr]
-    try:
-        _build(connection, dropped)
-    finally:
-        driver.patience = patience  # type: ignore[union-attr]
-
-
-def _drop(connection: Connection) -> list[Key]:
-    """Drop the indexes and keys; returns the keys in the order in which they are to be built."""
     dropped = [constraint for table in reversed(TABLES) for constraint in _constraints(table)]
     try:
         with savepoint(connection):
             for constraint in reversed(dropped):
-                connection.execute(DropConstraint(constraint, if_exists=True))
+                connection.execute(DropConstraint(constraint))
             for table in TABLES:
                 for index in table.indexes:
-                    connection.execute(DropIndex(index, if_exists=True))
+                    connection.execute(DropIndex(index))
     except DBAPIError as error:
         if not _is_needed(error):
             raise
-        raise Forbidden(
-            "another table's foreign key needs an index that would have to be rebuilt",
-            hint="import without --exclusive",
-        ) from error
+        return None
     try:
         with savepoint(connection):
-            connection.execute(DropConstraint(users.primary_key, if_exists=True))
+            connection.execute(DropConstraint(users.primary_key))
     except DBAPIError as error:
         if not _is_needed(error):
             raise
@@ -126,7 +187,7 @@ def _is_needed(error: DBAPIError) -> bool:
     return getattr(error.orig, "pgcode", None) == "2BP01"
 
 
-def _build(connection: Connection, keys: list[Key]) -> None:
+def _build(connection: Connection, keys: Sequence[Key]) -> None:
     references = [key for key in keys if isinstance(key, ForeignKeyConstraint)]
     for key in keys:
         if key not in references:

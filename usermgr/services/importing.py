@@ -88,8 +88,9 @@ class Imported:
 def choose_way(connection: Connection, options: ImportOptions) -> Way:
     """How to import, by what is stored at this moment.
 
-    Raises Forbidden when an exclusive load is asked for and this database user may not do it, and
-    Conflict when ids are to be kept and users are stored already.
+    Raises Forbidden when an exclusive load is asked for and this database user may not do it, or
+    somebody has changed the keys that it would rebuild, and Conflict when ids are to be kept and
+    users are stored already.
     """
     if options.with_ids and not rebuild.is_empty(connection):
         raise _not_empty()
@@ -100,6 +101,7 @@ def choose_way(connection: Connection, options: ImportOptions) -> Way:
                 "only the owner of the tables may rebuild their indexes",
                 hint="import without --exclusive, or connect as the owner",
             )
+        rebuild.require_rebuildable(connection)
         return Way.REBUILD
     if rebuild.is_empty(connection):
         return Way.REBUILD if owner else Way.APPEND
@@ -145,22 +147,24 @@ class Import:
         connection = self._op.connection
         try:
             with self._op.savepoint():
-                if way is Way.REBUILD and self._lock():
-                    with rebuild.without_keys(connection):
-                        return self._load()
-                self._way = Way.APPEND
-                return self._load()
+                keys = self._open() if way is Way.REBUILD else None
+                if keys is None:
+                    self._way = Way.APPEND
+                    return self._load()
+                imported = self._load()
+                rebuild.build(connection, keys)
+                return imported
         except DBAPIError as error:
             if not _gives_way(error):
                 raise
             raise _GiveWay from error
 
-    def _lock(self) -> bool:
+    def _open(self) -> list[rebuild.Key] | None:
+        """The keys that were dropped; None where the tables cannot be rebuilt and need not be."""
         connection = self._op.connection
         if self._options.exclusive:
-            rebuild.lock_exclusively(connection)
-            return True
-        return rebuild.lock_empty(connection)
+            return rebuild.open_exclusively(connection)
+        return rebuild.open_empty(connection)
 
     def _start(self) -> dict[Kind, LabelIds]:
         if self._options.with_ids and not rebuild.is_empty(self._op.connection):

@@ -1,0 +1,147 @@
+"""The load without keys: what administrators and applications did to keys and indexes stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from tests.support.commands import Command, Result
+from tests.support.consistency import broken_promises
+from tests.support.databases import open_database
+
+pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+
+CSV = "email,name,role,claims\nana@example.com,Ana,member,read\n"
+
+ALTERED = {
+    "replica identity": ("users_email_un", "ALTER TABLE users REPLICA IDENTITY USING INDEX {}"),
+    "comment on a constraint": ("users_fk", "COMMENT ON CONSTRAINT {} ON users IS 'ours'"),
+    "comment on an index": ("users_role_id_idx", "COMMENT ON INDEX {} IS 'ours'"),
+    "fill factor": ("users_pk", "ALTER INDEX {} SET (fillfactor = 70)"),
+    "order": ("user_claims_pk", "ALTER TABLE user_claims CLUSTER ON {}"),
+    "delete rule": (
+        "user_claims_fk",
+        (
+            "ALTER TABLE user_claims DROP CONSTRAINT {0}, ADD CONSTRAINT {0}"
+            " FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE CASCADE DEFERRABLE"
+        ),
+    ),
+    "not checked": (
+        "users_fk",
+        (
+            "ALTER TABLE users DROP CONSTRAINT {0}, ADD CONSTRAINT {0}"
+            " FOREIGN KEY (role_id) REFERENCES roles (id) NOT VALID"
+        ),
+    ),
+    "other columns": (
+        "users_role_id_idx",
+        "DROP INDEX {0}; CREATE INDEX {0} ON users (role_id, active)",
+    ),
+    "dropped": ("user_claims_claim_id_idx", "DROP INDEX {}"),
+}
+
+NEEDING = {
+    "a foreign key on e-mails": "CREATE TABLE app (email varchar REFERENCES users (email))",
+    "a foreign key on ids": "CREATE TABLE app (id bigint REFERENCES users (id))",
+    "a view": "CREATE VIEW app AS SELECT id, name, email FROM users GROUP BY id",
+    "nothing": "SELECT 1",
+}
+
+
+def _execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    database = open_database(url)
+    with database.connect() as connection:
+        done = connection.execute(text(statement))
+        rows = [tuple(row) for row in done] if done.returns_rows else []
+        connection.commit()
+    database.engine.dispose()
+    return rows
+
+
+def _keys(url: str) -> list[tuple[object, ...]]:
+    """Everything that PostgreSQL knows of the keys and indexes of the two tables."""
+    tables = "('users'::regclass, 'user_claims'::regclass)"
+    return _execute(
+        url,
+        f"""
+        SELECT c.relname, pg_get_indexdef(c.oid), x.indisclustered, x.indisreplident,
+            c.reltablespace, obj_description(c.oid, 'pg_class')
+        FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid WHERE x.indrelid IN {tables}
+        UNION ALL SELECT conname, pg_get_constraintdef(oid), false, false, 0,
+            obj_description(oid, 'pg_constraint') FROM pg_constraint WHERE conrelid IN {tables}
+        ORDER BY 1, 2
+        """,
+    )
+
+
+def _import(cli: Command, *words: str) -> Result:
+    Path("x.csv").write_text(CSV)
+    return cli("user", "import", "x.csv", "--create-roles", "--create-claims", *words, "-o", "json")
+
+
+@pytest.mark.parametrize("altered", ALTERED)
+def test_keys_that_somebody_changed_stay(cli: Command, database_url: str, altered: str) -> None:
+    name, statement = ALTERED[altered]
+    _execute(database_url, statement.format(name))
+    before = _keys(database_url)
+
+    refused = _import(cli, "--exclusive")
+    done = _import(cli)
+
+    assert (refused.exit_code, refused.stdout) == (7, "")
+    assert (name in refused.stderr, "import without --exclusive" in refused.stderr) == (True, True)
+    assert (done.exit_code, done.json["created"], done.json["grants_added"]) == (0, 1, 1)
+    assert _keys(database_url) == before
+    assert broken_promises(database_url) == {}
+
+
+@pytest.mark.parametrize("needing", NEEDING)
+def test_keys_that_an_application_needs_stay(cli: Command, database_url: str, needing: str) -> None:
+    _execute(database_url, NEEDING[needing])
+    before = _keys(database_url)
+
+    done = _import(cli)
+    seeded = cli("seed", "--users", "3")
+
+    assert (done.exit_code, done.json["created"], seeded.exit_code) == (0, 1, 0)
+    assert _keys(database_url) == before
+    exclusive = _import(cli, "--exclusive", "--on-conflict", "skip")
+    if needing == "a foreign key on e-mails":
+        assert exclusive.exit_code == 7
+        assert "import without --exclusive" in exclusive.stderr
+    else:
+        assert (exclusive.exit_code, exclusive.json["skipped"]) == (0, 1)
+    assert _keys(database_url) == before
+    assert broken_promises(database_url) == {}
+
+
+def test_a_seed_of_empty_tables_whose_keys_are_needed(cli: Command, database_url: str) -> None:
+    _execute(database_url, NEEDING["a foreign key on e-mails"])
+    assert cli("seed", "--users", "3").exit_code == 0
+
+
+@pytest.mark.parametrize("schema", [None, "Odd-schema"])
+def test_empty_tables_are_loaded_without_keys(
+    cli: Command, database_url: str, schema: str | None
+) -> None:
+    """Each key and index is another file afterwards: the way that is fast was taken."""
+    env, prefix = {}, ""
+    if schema:
+        env, prefix = {"USERMGR_DB_SCHEMA": schema}, f'"{schema}".'
+        _execute(database_url, f'CREATE SCHEMA "{schema}"')
+        assert cli("schema", "init", env=env).exit_code == 0
+    files = (
+        "SELECT indexrelid FROM pg_index WHERE indrelid IN"
+        f" ('{prefix}users'::regclass, '{prefix}user_claims'::regclass)"
+    )
+    before = set(_execute(database_url, files))
+    Path("x.csv").write_text(CSV)
+
+    words = ("user", "import", "x.csv", "--create-roles", "--create-claims")
+    assert cli(*words, env=env).exit_code == 0
+
+    after = set(_execute(database_url, files))
+    assert len(after) == len(before) == 5
+    assert not after & before
