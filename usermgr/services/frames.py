@@ -68,7 +68,8 @@ class FrameOptions:
     there already, frames ``sorted`` by e-mail visit its pages in order.
     ``as_copy`` renders the rows for PostgreSQL's COPY; else they are columns. ``with_outcomes``
     notes what becomes of each row. ``with_ids`` gives new users the ids that the rows have, and
-    ``default_role_id`` the role of those whose row has none. ``may_lack`` tells that rows may lack what a new user needs.
+    ``default_role_id`` the role of those whose row has none. ``may_lack`` tells that rows may lack
+    what a new user needs.
     """
 
     staged: bool
@@ -189,9 +190,12 @@ def _frame(several: list[Rows], ids: Callable[[], Sequence[int]], options: Frame
         outcomes="".join(
             f"{number}\t{email}\t{key}\tcreated\n" for number, email, key in sorted(outcomes)
         ),
-        lacking=options.may_lack
-        and any(None in rows.names or None in rows.roles for rows in parts),
+        lacking=options.may_lack and any(_lacks(rows, options) for rows in parts),
     )
+
+
+def _lacks(rows: Rows, options: FrameOptions) -> bool:
+    return None in rows.names or (options.default_role_id is None and None in rows.roles)
 
 
 def _parts(several: list[Rows], options: FrameOptions) -> Iterable[Rows]:
