@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import encodings.utf_8
 import itertools
 import os
 import resource
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from psycopg2 import extensions
@@ -153,6 +155,28 @@ def test_an_interrupt_while_the_server_takes_nothing(connection: Connection) -> 
         copy_in(connection, COPY, _pieces(b"sleep\n"))
 
     assert connection.invalidated
+
+
+def test_an_interrupt_between_the_steps_of_psycopg2(connection: Connection) -> None:
+    """It decodes what the server answers to the COPY by a function of Python."""
+    connection.execute(text("SELECT 1"))
+    before = sys.gettrace()
+
+    def interrupt(frame: Any, _event: str, _argument: object) -> None:
+        if frame.f_code is encodings.utf_8.decode.__code__:
+            sys.settrace(before)
+            raise KeyboardInterrupt
+
+    sys.settrace(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            copy_in(connection, COPY, [PIECE])
+    finally:
+        sys.settrace(before)
+
+    assert connection.invalidated
+    connection.rollback()
+    assert connection.execute(text("SELECT 1")).scalar_one() == 1
 
 
 NUMBERS = func.generate_series(1, 1_000_000).column_valued("number")

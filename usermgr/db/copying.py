@@ -46,6 +46,10 @@ def copy_in(connection: Connection, statement: str, pieces: Iterable[bytes]) -> 
             return int(cursor.rowcount)
     except psycopg2.Error as error:
         raised = source.failure or error
+    except BaseException:
+        # An interrupt between psycopg2's own steps: the server waits for rows, or for nothing.
+        connection.invalidate()
+        raise
     if driver.closed or source.hung_up:
         connection.invalidate()
     if isinstance(raised, psycopg2.Error):
