@@ -192,3 +192,26 @@ def test_adopted_names_stay_in_their_cells(cli: Command, database: Database, nam
     again = cli("user", "import", "-", "--on-conflict", "update", stdin=done.stdout)
     assert again.exit_code == 2
     assert "\n  line 4: the user name " in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "text_of_nobody"),
+    [
+        (("x.csv", "-o", "json", "--format", "json"), {}, "[]"),
+        (("x.jsonl", "-o", "jsonl"), {}, ""),
+        (("backup", "-o", "json"), {}, "[]"),
+        (("backup",), {"USERMGR_OUTPUT": "json"}, FIELDS),
+        (("x.csv",), {"USERMGR_OUTPUT": "json"}, FIELDS),
+    ],
+)
+def test_the_format_is_what_was_said(
+    cli: Command, words: tuple[str, ...], environment: dict[str, str], text_of_nobody: str
+) -> None:
+    assert cli("user", "export", *words, env=environment).exit_code == 0
+    assert Path(words[0]).read_text().rstrip("\n") == text_of_nobody
+
+
+def test_a_name_and_an_option_that_contradict_each_other_are_refused(cli: Command) -> None:
+    refused = cli("user", "export", "x.csv", "-o", "json")
+    assert (refused.exit_code, Path("x.csv").exists()) == (2, False)
+    assert "is a name for csv, and -o says json" in refused.stderr

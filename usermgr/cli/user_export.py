@@ -45,7 +45,7 @@ def export(
         typer.Option(
             "--format",
             metavar="|".join(FORMATS),
-            help="By the ending of the file's name, else csv.",
+            help="By -o, or the ending of the file's name, else csv.",
             autocompletion=complete_words(*FORMATS),
         ),
     ] = None,
@@ -68,7 +68,7 @@ def export(
     from usermgr.services.exporting import export_users
 
     run = app_of(ctx)
-    format_name = _format(format or run.flags.get("output"), file)
+    format_name = _format(format, run.flags.get("output"), file)
     if file != "-":
         require_apart({"the file": Path(file)}, database_files(run.settings.database_url))
     if safe and format_name not in ("csv", "tsv"):
@@ -94,12 +94,19 @@ def export(
     run.output.note(f"note: exported {number} users")
 
 
-def _format(chosen: str | None, file: str) -> str:
-    name = chosen or content_ending(file) or "csv"
+def _format(chosen: str | None, output: str | None, file: str) -> str:
+    """The format: what --format says, else -o, else the file's name."""
+    ending = content_ending(file)
+    if chosen is None and output is not None and ending in FORMATS and ending != output:
+        raise InvalidInput(
+            f'"{visible(file)}" is a name for {ending}, and -o says {output}',
+            hint=f"say which it is to be: --format {ending}, or --format {output}",
+        )
+    name = chosen or output or ending or "csv"
     if name in FORMATS:
         return name
     shown = visible(name)
-    if chosen is None:
+    if chosen is None and output is None:
         raise InvalidInput(
             f'the ending ".{shown}" of "{visible(file)}" names no format of an export',
             hint="choose one with --format: " + ", ".join(FORMATS),
