@@ -355,6 +355,41 @@ def test_results_tell_what_became_of_every_row(cli: Command) -> None:
 
 
 @pytest.mark.usefixtures("company")
+@pytest.mark.parametrize("name", ["out.csv", "out.json"])
+def test_results_of_a_dry_run_hold_no_ids_of_new_users(cli: Command, name: str) -> None:
+    text = "name,email,role\nAna X,ana@example.com,admin\nNew,new@example.com,member\n"
+    words = (write("x.csv", text), "--on-conflict", "update", "--dry-run", "--results", name)
+    assert run_import(cli, *words).exit_code == 0
+    found = Path(name).read_text()
+    if name == "out.csv":
+        assert found.splitlines()[1:] == ["ana@example.com,1,updated", "new@example.com,,created"]
+    else:
+        assert [row["id"] for row in json.loads(found)] == [1, None]
+
+
+@pytest.mark.usefixtures("company")
+def test_sqlite_knows_no_exclusive_import(cli: Command, backend: str) -> None:
+    text = "name,email,role\nNew,new@example.com,member\n"
+    done = run_import(cli, write("x.csv", text), "--exclusive")
+    assert done.exit_code == (2 if backend == "sqlite" else 0)
+    assert ("--exclusive is for PostgreSQL" in done.stderr) == (backend == "sqlite")
+
+
+@pytest.mark.usefixtures("company")
+@pytest.mark.parametrize(("rate", "told"), [(0.02, "50 seconds"), (0.01, "1:40 minutes")])
+def test_long_hashing_is_announced(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, rate: float, told: str
+) -> None:
+    monkeypatch.setattr("usermgr.cli.import_run.measure_rate", lambda: rate)
+    text = "name,email,role,password\nNew,new@example.com,member,a long passphrase\n"
+    done = run_import(cli, write("x.csv", text))
+    assert (done.exit_code, done.stderr) == (
+        0,
+        f"note: hashing about 1 passwords takes about {told}\n",
+    )
+
+
+@pytest.mark.usefixtures("company")
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -16,7 +16,7 @@ from usermgr.errors import Conflict, InvalidInput, PartialImport, Unavailable, U
 from usermgr.formats.files import PendingFile, content_ending, require_apart, temporary_lines
 from usermgr.formats.writers import MANY, write_csv
 from usermgr.names import visible
-from usermgr.records import ImportReport
+from usermgr.records import ImportReport, RowOutcome
 from usermgr.services.frames import PasswordsFound
 from usermgr.services.hashing import measure_rate
 from usermgr.services.import_source import find_needs
@@ -273,7 +273,12 @@ class ImportRun:
         write = MANY[ending if ending in MANY else "csv"]
         fields = ("email", "id", "outcome")
         with file.writing():
-            write(file.text, fields, (asdict(row) for row in read_outcomes(outcomes)))  # type: ignore[arg-type]
+            write(file.text, fields, map(self._result, read_outcomes(outcomes)))  # type: ignore[arg-type]
+
+    def _result(self, row: RowOutcome) -> dict[str, Any]:
+        # Ids of users that a dry run creates are taken back, and nobody else's yet.
+        undone = self._dry_run and row.outcome == "created"
+        return {**asdict(row), **({"id": None} if undone else {})}
 
     def _write_passwords(self, outcomes: IO[str]) -> None:
         """Complete and published, before anything is stored."""
