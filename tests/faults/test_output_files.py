@@ -225,3 +225,23 @@ def test_passwords_that_are_stored_stay_when_the_report_cannot_be_told(
     password = Path("p").read_text().split(",")[-1].strip()
     words = ("user", "verify-password", "ana@example.com", "--password-stdin")
     assert cli(*words, stdin=password).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("x" * 300, "File name too long"),
+        ("loop", "Too many levels of symbolic links"),
+        ("x.csv/x", "Not a directory"),
+        ("none/x.csv", "No such file or directory"),
+    ],
+)
+def test_a_name_that_cannot_be_is_told_before_anything_else(
+    cli: Command, name: str, reason: str
+) -> None:
+    Path("loop").symlink_to("loop")
+    done = cli("user", "import", "x.csv", "--on-error", "skip", "--results", name)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"cannot be made: {reason}\n" in done.stderr
+    assert cli("user", "list", "-o", "json").json == []
+    assert Path("loop").is_symlink()

@@ -132,6 +132,8 @@ class PendingFile:
     def _make(self) -> int:
         """A new file in the target's folder: without a name where the file system has such."""
         folder = self._target.parent
+        with contextlib.suppress(FileNotFoundError):
+            self.path.stat()  # A name that cannot be is told now, and not at the end.
         descriptor = _without_name(folder)
         if descriptor is None:
             descriptor, name = tempfile.mkstemp(prefix=".usermgr-", dir=folder)
