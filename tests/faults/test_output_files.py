@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -245,3 +246,17 @@ def test_a_name_that_cannot_be_is_told_before_anything_else(
     assert f"cannot be made: {reason}\n" in done.stderr
     assert cli("user", "list", "-o", "json").json == []
     assert Path("loop").is_symlink()
+
+
+def test_a_file_that_cannot_be_written_at_the_end_tells_that_the_rows_are_stored(
+    cli: Command,
+) -> None:
+    os.mkfifo("fifo")
+    leaving = threading.Thread(target=lambda: os.close(os.open("fifo", os.O_RDONLY)))
+    leaving.start()
+    done = cli("user", "import", "x.csv", "--on-error", "skip", "--results", "fifo")
+    leaving.join()
+    told = 'error: the file "fifo" cannot be written: Broken pipe\n'
+    told += "hint: the import is stored: see usermgr operation list\n"
+    assert (done.exit_code, done.stdout, done.stderr) == (5, "", told)
+    assert len(cli("user", "list", "-o", "json").json) == 1

@@ -119,14 +119,24 @@ class ImportRun:
             report, failure = self._store_with_passwords(stack)
             if failure is not None:
                 self._write_rejects()
+            self._publish(self._files.rejects)
             if self._files.rejects is not None:
-                self._files.rejects.publish()
                 self._note_hidden_passwords(self._files.rejects.path)
             if failure is not None:
                 raise self._error(report, failure)
-            if self._files.results is not None:
-                self._files.results.publish()
+            self._publish(self._files.results)
             return report, self._partial(report) if report.rejected else None
+
+    def _publish(self, file: PendingFile | None) -> None:
+        if file is None:
+            return
+        try:
+            file.publish()
+        except Unavailable as error:
+            if not self._run.may_be_stored:
+                raise
+            hint = "the import is stored: see usermgr operation list"
+            raise Unavailable(error.message, hint=hint) from error
 
     def _store_with_passwords(self, stack: contextlib.ExitStack) -> tuple[ImportReport, str | None]:
         """Store the rows; the report, and why nothing was stored, if so.
