@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import stat
 from pathlib import Path
@@ -429,9 +430,27 @@ def test_unknown_columns_are_named(cli: Command) -> None:
     file = write("x.csv", "Full Name,email,role,phone\nE,e@example.com,member,1\n")
     refused = run_import(cli, file, "--create-roles")
     assert refused.exit_code == 2
-    assert 'unknown column \\"Full Name\\"' in refused.stderr
+    assert 'unknown columns \\"Full Name\\", \\"phone\\"' in refused.stderr
     words = ("--create-roles", "--map", "name=Full Name", "--ignore-column", "phone")
     assert counts(run_import(cli, file, *words)) == {"read": 1, "created": 1}
+
+
+@pytest.mark.parametrize("number", [2, 60_000])
+def test_what_is_created_is_spelt_as_where_it_stands_first(cli: Command, number: int) -> None:
+    spellings = ("Guest", "GUEST", "guest", "gUEST", "guesT")
+    people = "".join(
+        f"P,p{n}@example.com,{name},{('A:b', 'a:B')[n % 2]};{name}\n"
+        for n, name in zip(range(number), itertools.cycle(spellings), strict=False)
+    )
+    done = run_import(
+        cli,
+        *(write("x.csv", "name,email,role,claims\n" + people), "--create-roles"),
+        "--create-claims",
+    )
+    assert (done.exit_code, done.json["roles_created"], done.json["claims_created"]) == (0, 1, 2)
+    assert [role["description"] for role in cli("role", "list", "-o", "json").json] == ["Guest"]
+    claims = [claim["description"] for claim in cli("claim", "list", "-o", "json").json]
+    assert sorted(claims) == ["A:b", "Guest"]
 
 
 @pytest.mark.parametrize("name", ["csv", "jsonl"])

@@ -135,9 +135,10 @@ def _no_ids() -> Sequence[int]:
 
 def _resolved(rows: Rows, resolve: Resolve) -> Rows:
     """The rows with ids in place of names, without those whose names mean nothing."""
-    roles = resolve("roles", {name for name in rows.roles if name})
-    combinations = {held for held in rows.claims if held}
-    claims = resolve("claims", {name for held in combinations for name in held})
+    # In the order of the file: what is created gets its spelling from where it stands first.
+    roles = resolve("roles", dict.fromkeys(filter(None, rows.roles)))
+    combinations = dict.fromkeys(filter(None, rows.claims))
+    claims = resolve("claims", dict.fromkeys(itertools.chain.from_iterable(combinations)))
     found = {held: tuple(dict.fromkeys(map(claims.get, held))) for held in combinations}
     bad: dict[int, Problem] = {}
     if None in roles.values() or None in claims.values():

@@ -199,11 +199,11 @@ class _Worker:
         return self._ids.popleft()
 
     def _resolve(self, kind: Kind, names: Iterable[str]) -> Mapping[str, int | None]:
-        names = set(names)
+        names = list(names)
         unknown = [name for name in names if (kind, name) not in self._known]
         if len(self._known) > REMEMBERED:
             self._known.clear()
-            unknown = list(names)
+            unknown = names
         if unknown:
             self._tell(kind, unknown)
             while (answer := self._hear()) is None:
