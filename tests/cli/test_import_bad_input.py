@@ -35,7 +35,7 @@ Bad = dict[str, tuple[bytes, str]]
 
 def bad_tables() -> Bad:
     return {
-        "empty": (b"", "the first line is empty, or there is none"),
+        "empty": (b"", "there is no header, or it is empty"),
         "repeated header": (b"name,email,email\nA,a@example.com,x\n", 'the column "email" twice'),
         "no e-mail": (b"name,role\nA,member\n", 'there is no column "email"'),
         "100,000 columns": (
@@ -47,7 +47,7 @@ def bad_tables() -> Bad:
             "line 1 has more than 256 KiB",
         ),
         "100,000 cells": (
-            HEADER + GOOD + b"," * 99_999,
+            HEADER + GOOD + b"," * 99_999 + b"x",
             "line 3: it has 100000 cells, the header has",
         ),
         "a 10 MB field": (
@@ -56,7 +56,7 @@ def bad_tables() -> Bad:
         ),
         "a 10 MB field of many lines": (
             HEADER + GOOD + b'"' + b"A\n" * 5_000_000 + b'",a@example.com,member\n',
-            "field larger than field limit (32768)",
+            "a cell has more than 32,768 characters",
         ),
         "a row without end": (HEADER + b'"\n",' * 2_000_000, "its row has more than 256 KiB"),
         "a long cell": (HEADER + b'"' + b"A" * 40_000 + b'",a@example.com,member\n', "line 2 "),
@@ -66,7 +66,13 @@ def bad_tables() -> Bad:
             'line 4: "b@" is not a valid',
         ),
         "\\. alone": (HEADER + GOOD + b"\\.\n", "line 3: it has 1 cells, the header has 3"),
-        "\\. alone in one column": (b"email\n\\.\n", 'line 2: "\\." is not a valid e-mail address'),
+        "one column": (b"email\n\\.\n", 'there is no column "name"'),
+        "no role": (b"email,name\n" + b"x\n" * 99, 'there is no column "role"'),
+        "bars": (b"name|email\nA|a@b.com\n", "--format csv --delimiter '|'"),
+        "Excel": (b"PK\x03\x04" + bytes(99), "it is a zip archive, as .xlsx"),
+        "SQLite": (b"SQLite format 3\0" + bytes(99), "it is a SQLite database"),
+        "bzip2": (b"BZh91AY&SY" + bytes(range(99)), "compressed by bzip2"),
+        "xz": (b"\xfd7zXZ\0" + bytes(range(99)), "compressed by xz"),
     }
 
 
@@ -99,12 +105,15 @@ def bad_objects() -> Bad:
         "no JSON": (b'{"name": "A"\n', "line 1: it is no JSON"),
         "no JSON in the middle of an array": (
             b"[\n"
-            + b'{"email": "a@example.com"},\n' * 3_000
+            + b'{"email": "a@example.com", "name": "A", "role": ""},\n' * 3_000
             + b'{"email": x},\n'
             + b"{},\n" * 99_999,
             "the item that begins on line 3002 is no JSON: Expecting value, on line 3002",
         ),
-        "no object": (b'[1, {"email": "b@example.com"}]', "line 1: it is no object, but int"),
+        "no object": (
+            b'[1, {"email": "b@c.com", "name": "", "role": ""}]',
+            "line 1: it is no object, but int",
+        ),
         "an array that ends early": (b'[{"email": "a@example.com"}', "is missing behind the item"),
         "deep nesting": (b"[" * 100_000, "the item that begins on line 1 is no JSON"),
     }
@@ -225,13 +234,67 @@ def test_another_encoding_is_named(cli: Command) -> None:
         assert (odd.exit_code in (2, 4), "Traceback" in odd.stderr) == (True, False), name
 
 
+MISTAKEN: list[tuple[str, str, tuple[str, ...], str]] = [
+    ("x.csv", "name\temail\n", (), "separated by tabs: pass --format tsv"),
+    ("x.tsv", "name,email\n", (), "separated by commas: pass --format csv"),
+    ("x.tsv", "name;email\n", (), "separated by semicolons: pass --format csv"),
+    ("x.csv", "name|email\n", (), "--delimiter '|'"),
+    ("x.csv", '[{"name": "A",\n"email": "b"}]', (), "looks like json\nhint: pass --format json"),
+    ("x.csv", '[\n{\n"name": "A"}]', (), "looks like json\nhint: pass --format json"),
+    ("x.csv", '{"name": "A", "email": "b"}\n', (), "looks like json\nhint: pass --format json"),
+    ("x.tsv", "name;email\n", ("--delimiter", ";"), "--delimiter is for csv, and the file is read"),
+    ("x.jsonl", "{}\n", ("--delimiter", ";"), "--delimiter is for csv, and the file is read as"),
+    ("x.csv", "name\temail\n", ("--delimiter", "\\t"), "separated by tabs with --format tsv"),
+    ("x.csv", "Name,E-Mail,Role,x\n", (), "--map name=Name --map email=E-Mail --map role=Role"),
+    ("x.csv", "a,b\n", ("--map", "id=a"), "pass --with-ids as well"),
+    ("x.csv", "a,b\n", ("--map", "id"), '"id" is not FIELD=COLUMN'),
+    ("x.csv", "a,b\n", ("--map", "name=a", "--map", "name=b"), 'for name: "a" and "b"'),
+    ("x.csv", "a,b\n", ("--map", "name=a", "--map", "email=a"), 'fields from the column "a"'),
+    ("x.csv", HEADER.decode(), ("--ignore-column", "phnoe"), 'no column "phnoe", which --ignore'),
+]
+"""Names of files, how these begin, further words, and what is said of them."""
+
+
+@pytest.mark.parametrize(("name", "content", "words", "told"), MISTAKEN)
+def test_what_a_file_is_mistaken_for_is_told(
+    cli: Command, name: str, content: str, words: tuple[str, ...], told: str
+) -> None:
+    Path(name).write_text(content)
+    done = cli("user", "import", name, *words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+@pytest.mark.usefixtures("role")
+def test_what_spreadsheets_add_is_passed_over(cli: Command) -> None:
+    content = "sep=;\r\nname;email;role\r\nA;a@example.com;member\r\n;;\r\n;;;;\r\n"
+    Path("x.csv").write_bytes(b"\xef\xbb\xbf" + content.encode())
+    done = cli("user", "import", "x.csv", "-o", "json")
+    assert (done.exit_code, done.json["read"], done.json["created"]) == (0, 1, 1)
+
+
+@pytest.mark.usefixtures("role")
+def test_a_byte_of_another_encoding_is_told_with_the_way_out(cli: Command) -> None:
+    Path("x.csv").write_bytes(HEADER + "José,a@example.com,member\n".encode("cp1252"))
+    done = cli("user", "import", "x.csv")
+    assert done.stderr.splitlines()[1] == (
+        '  line 2: the name "Jos\\xe9" has the byte 0xE9, which is no UTF-8 '
+        "(name the encoding of the file with --encoding)"
+    )
+
+
+LISTS = b"[]," * 85_000
 BOMBS: dict[str, list[tuple[bytes, int]]] = {
     "lines.csv": [(HEADER, 1), (b"x" * 99_999 + b"\n", 1_000)],
-    "commas.csv": [(HEADER, 1), (b"," * 250_000 + b"\n", 100)],
+    "commas.csv": [(HEADER, 1), (b"," * 250_000 + b"x\n", 100)],
+    "commas, and nothing else.csv": [(HEADER, 1), (b"," * 250_000 + b"\n", 100), (b"x\n", 1)],
     "short, then long.csv": [(HEADER, 1), (GOOD, 5_000), (b"10," * 85_000 + b"\n", 30)],
     "no end of a row.csv": [(HEADER, 1), (b'"\n",' * 1_000, 10_000)],
-    "nothing in lists.jsonl": [(b'{"email": [' + b"[]," * 85_000 + b"0]}\n", 20)],
-    "nothing in lists.json": [(b"[", 1), (b'{"email": [' + b"[]," * 85_000 + b"0]},\n", 20)],
+    "nothing in lists.jsonl": [(b'{"name": 0, "role": 0, "email": [' + LISTS + b"0]}\n", 20)],
+    "nothing in lists.json": [
+        (b"[", 1),
+        (b'{"name": 0, "role": 0, "email": [' + LISTS + b"0]},\n", 20),
+    ],
     "no end of an item.json": [(b'[{"email": [', 1), (b"[]," * 1_000, 30_000)],
 }
 """The parts of files, and how often each of them follows."""

@@ -125,12 +125,21 @@ NO_TEXT: dict[str, tuple[bytes, list[bytes]]] = {
     ),
     # Of JSON half surrogates stay the escapes that they were, and bytes become some.
     "jsonl": (
-        b'{"name": "B\\ud800", "email": "b@example.com"}\n{"name": "C", "email": "c\xff@c.com"}\n',
-        [b', "name": "B\\ud800", "email": "b@example.com"}', b', "email": "c\\udcff@c.com"}'],
+        (
+            b'{"name": "B\\ud800", "email": "b@example.com"}\n'
+            b'{"name": "C", "email": "c\xff@c.com", "role": "r"}\n'
+        ),
+        [
+            b', "name": "B\\ud800", "email": "b@example.com"}',
+            b', "email": "c\\udcff@c.com", "role": "r"}',
+        ],
     ),
     "json": (
-        b'[\n{"name": "B\\udcff", "email": "b@example.com"},\n{"name": "C", "email": "c@"}\n]\n',
-        [b', "name": "B\\udcff", "email": "b@example.com"},', b', "email": "c@"}'],
+        (
+            b'[\n{"name": "B\\udcff", "email": "b@example.com"},\n'
+            b'{"name": "C", "email": "c@", "role": ""}\n]\n'
+        ),
+        [b', "name": "B\\udcff", "email": "b@example.com"},', b', "email": "c@", "role": ""}'],
     ),
 }
 
@@ -153,19 +162,20 @@ def test_what_is_no_text_is_refused_and_given_back(cli: Command, format_name: st
 
 
 SECRET = "correct horse battery"
+WHO = '"name": "A", "role": "b", "email": "a@"'
 # Files with a row that is refused, and with a secret in a place where few would look for it.
 HIDDEN: dict[str, tuple[str, tuple[str, ...]]] = {
     "escaped.jsonl": (f'{{"pass\\u0077ord": "{SECRET}"\n', ()),
     "misspelt.jsonl": (f'{{"pasword": "{SECRET}"\n', ()),
     "second half.jsonl": (f'{{"email": "a@", "password":\n"{SECRET}"}}\n', ()),
-    "ignored.jsonl": (f'{{"email": "a@", "Password": "{SECRET}"}}\n', ("Password",)),
-    "mapped.jsonl": (f'{{"email": "a@", "passwort": "", "password": "{SECRET}"}}\n', ()),
-    "ignored.json": (f'[{{"email": "a@", "Password": "{SECRET}"}}]\n', ("Password",)),
-    "ignored.csv": (f"email,Password\na@,{SECRET}\n", ("Password",)),
-    "ignored, ragged.csv": (f"email,Password\n,,{SECRET}\n", ("Password",)),
-    "mapped.csv": (f"email,passwort,password\na@,,{SECRET}\n", ()),
-    "mapped, ragged.csv": (f"email,passwort,password\n{SECRET}\n", ()),
-    "ignored.tsv": (f"email\tPassword\na@\t{SECRET}\n", ("Password",)),
+    "ignored.jsonl": (f'{{{WHO}, "Password": "{SECRET}"}}\n', ("Password",)),
+    "mapped.jsonl": (f'{{{WHO}, "passwort": "", "password": "{SECRET}"}}\n', ()),
+    "ignored.json": (f'[{{{WHO}, "Password": "{SECRET}"}}]\n', ("Password",)),
+    "ignored.csv": (f"name,role,email,Password\nA,b,a@,{SECRET}\n", ("Password",)),
+    "ignored, ragged.csv": (f"name,role,email,Password\n,{SECRET}\n", ("Password",)),
+    "mapped.csv": (f"name,role,email,passwort,password\nA,b,a@,,{SECRET}\n", ()),
+    "mapped, ragged.csv": (f"name,role,email,passwort,password\n{SECRET}\n", ()),
+    "ignored.tsv": (f"name\trole\temail\tPassword\nA\tb\ta@\t{SECRET}\n", ("Password",)),
 }
 
 
@@ -216,7 +226,8 @@ def require_same_encoding(cli: Command, ending: str, encoding: str, words: tuple
     name = "表す" if encoding == "shift_jis" else "Äé"
     separator = "," if ending == "csv" else "\t"
     content = "".join(
-        separator.join(cells) + "\n" for cells in (("name", "email"), (name, "a@" + "x" * 90))
+        separator.join(cells) + "\n"
+        for cells in (("name", "role", "email"), (name, "x", "a@" + "x" * 90))
     )
     if ending.startswith("json"):
         content = json.dumps({"name": name, "email": "a@" + "é" * 90, "role": "\u0416"})
@@ -270,7 +281,7 @@ def test_a_note_says_that_rejects_have_no_passwords(cli: Command, ending: str) -
 def test_the_name_of_a_reject_file_promises_no_other_format(
     cli: Command, name: str, rejects: str, refused: bool
 ) -> None:
-    Path(name).write_text("email\na@\n" if name == "x.tsv" else '{"email": "a@"}\n')
+    Path(name).write_text("email\tname\trole\na@\tA\tb\n" if name == "x.tsv" else f"{{{WHO}}}\n")
     done = cli("user", "import", name, "--rejects", rejects)
     assert (done.exit_code, Path(rejects).exists()) == (2, not refused)
     assert ("rejects have the input's format" in done.stderr) is refused

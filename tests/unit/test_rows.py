@@ -156,12 +156,12 @@ def test_booleans(values: list[Any]) -> None:
     found = verdicts(prepared({**whole_rows(len(values)), "active": values}), "active")
     for position, value in enumerate(values):
         word = value.strip().lower() if isinstance(value, str) else str(value).lower()
-        if word in ("", "none"):
+        if value is None or not word:
             assert found[position] is None
         elif word in YES or word in NO:
             assert found[position] is (word in YES)
         else:
-            told = value.strip().lower() if isinstance(value, str) else str(value)
+            told = value.strip() if isinstance(value, str) else str(value)
             assert found[position].code == "invalid_active"
             assert found[position].reason == f'active is "{visible(told)}" (write true or false)'
 
@@ -259,7 +259,7 @@ ANYTHING: st.SearchStrategy[Any] = (
 @st.composite
 def chunks(draw: st.DrawFn) -> dict[str, list[Any]]:
     """Some of the columns, e-mail always; as of a table, or with what JSON can hold."""
-    names = draw(st.sets(st.sampled_from(FIELDS))) | {"email"}
+    names = draw(st.sets(st.sampled_from(FIELDS))) | {"email", "name", "role"}
     from_json = draw(st.booleans())
     number = draw(st.integers(1, 6))
 
@@ -349,7 +349,11 @@ def test_a_key_that_later_objects_lack_is_missing_there() -> None:
     ("columns", "mapping", "message"),
     [
         (["name", "role"], {}, 'there is no column "email"'),
+        (["email", "name"], {}, 'there is no column "role"'),
+        (["email", "role"], {}, 'there is no column "name"'),
         (["email", "phone"], {}, 'unknown column "phone"'),
+        (["x", "email", "y"], {}, 'unknown columns "x", "y"'),
+        (["x", *map(str, range(20))], {}, 'unknown columns "x", "0", "1", "2", "3", "4", "5", "6"'),
         (["email"], {"name": "full"}, 'there is no column "full", which --map names'),
         (["name", "mail"], {"email": "mail", "name": "n"}, 'there is no column "n", which --map'),
         (["mail", "x\n"], {"email": "mail"}, 'unknown column "x\\n"'),
@@ -361,3 +365,47 @@ def test_columns_that_are_wrong(columns: list[str], mapping: dict[str, str], mes
         prepared({column: ["x"] for column in columns}, rules)
     assert refused.value.message.startswith(message)
     assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("columns", "hint"),
+    [
+        (["Name", "E-Mail", "role"], "did you mean name, email? pass --map name=Name --map"),
+        (["name", "email", "User role"], "the fields are"),
+        (["name", "email", "Rôle", "pasword"], "--map 'role=Rôle' --map password=pasword"),
+        (["name", "email", "role", "Created At"], "--map 'created_at=Created At'"),
+        (["name", "Name"], "the fields are"),
+        (["name\temail"], "separated by tabs: pass --format tsv"),
+        (["name;email"], "separated by semicolons: pass --format csv"),
+        (["name,email"], "separated by commas: pass --format csv"),
+        (["name|email,role"], "--delimiter '|'"),
+        (["id", "name"], "--with-ids"),
+    ],
+)
+def test_what_may_be_meant_by_columns_that_are_unknown(columns: list[str], hint: str) -> None:
+    with pytest.raises(InvalidInput, match="unknown column") as refused:
+        prepared({column: ["x"] for column in columns})
+    assert hint in (refused.value.hint or "")
+
+
+def test_a_column_that_is_passed_over_must_be_there() -> None:
+    rules = RowRules(password_min_length=8, ignored=frozenset(("phone", "fax")))
+    columns = {**whole_rows(1), "phone": ["1"]}
+    with pytest.raises(InvalidInput, match='no column "fax", which --ignore-column names'):
+        prepared(columns, rules)
+    # A reject file has none of them.
+    rejects = {**whole_rows(1), "line": ["2"], "reason": ["x"]}
+    assert prepared(rejects, rules).problems == []
+
+
+def test_values_are_told_as_they_stand_in_the_file() -> None:
+    values = {"active": "VERDADEIRO", "created_at": "ONTEM", "name": "Jos\udce9"}
+    for name, value in values.items():
+        (problem,) = prepared({**whole_rows(1), name: [value]}).problems
+        assert problem.reason.startswith(
+            'the name "Jos\\xe9" has the byte 0xE9, which is no UTF-8 (name the encoding'
+            if name == "name"
+            else f'{name} is "{value}" ('
+        )
+    (problem,) = prepared({**whole_rows(1), "email": ["jos\udce9@example.com"]}).problems
+    assert "has the byte 0xE9" in problem.reason

@@ -41,11 +41,17 @@ def import_(
     ] = None,
     map_: Annotated[
         list[str] | None,
-        typer.Option("--map", metavar="FIELD=COLUMN", help="Read a field from another column."),
+        typer.Option(
+            "--map",
+            metavar="FIELD=COLUMN",
+            help="Read a field from another column; may be repeated.",
+        ),
     ] = None,
     ignore_column: Annotated[
         list[str] | None,
-        typer.Option("--ignore-column", metavar="COLUMN", help="Pass over a column."),
+        typer.Option(
+            "--ignore-column", metavar="COLUMN", help="Pass over a column; may be repeated."
+        ),
     ] = None,
     delimiter: Annotated[
         str | None,
@@ -174,7 +180,10 @@ def import_(
     if format is not None:
         _chosen("--format", format, FORMATS)
     if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise InvalidInput(f'the delimiter "{visible(delimiter)}" is not one character')
+        raise InvalidInput(
+            f'the delimiter "{visible(delimiter)}" is not one character',
+            hint="cells are separated by tabs with --format tsv",
+        )
     if dry_run and generate_passwords is not None:
         raise InvalidInput(
             "--dry-run stores no passwords that --generate-passwords could write",
@@ -234,10 +243,25 @@ def _mapping(pairs: Sequence[str], *, with_ids: bool) -> dict[str, str]:
     mapping: dict[str, str] = {}
     for pair in pairs:
         name, separator, column = pair.partition("=")
+        if name == "id" and separator and not with_ids:
+            raise InvalidInput(
+                "ids are read only where they are to be kept", hint="pass --with-ids as well"
+            )
         if not separator or name not in fields or not column:
             raise InvalidInput(
                 f'--map "{visible(pair)}" is not FIELD=COLUMN',
                 hint="the fields are " + ", ".join(fields),
+            )
+        if name in mapping:
+            raise InvalidInput(
+                f'--map names two columns for {name}: "{visible(mapping[name])}" and '
+                f'"{visible(column)}"',
+                hint="leave one of them out",
+            )
+        if column in mapping.values():
+            raise InvalidInput(
+                f'--map reads two fields from the column "{visible(column)}"',
+                hint="leave one of them out",
             )
         mapping[name] = column
     return mapping
@@ -256,14 +280,14 @@ _COMMENTS = """\
 # email, name and role are needed; the others may be left out.
 # claims: {claims}. active: true or false; true unless given. created_at: an RFC 3339 time.
 # password_hash: a hash from elsewhere, stored as it is; or password: plain text, which is hashed.
-# Lines that begin with # are passed over.
+# Lines that begin with # are passed over{where}.
 """
 _TEMPLATES = {
-    "csv": _COMMENTS.format(claims="names separated by ;")
+    "csv": _COMMENTS.format(claims="names separated by ;", where=", above the header only")
     + "email,name,role,claims,active,created_at\n"
     + "ana@example.com,Ana Souza,member,reports:read;billing:read,true,2026-01-31T12:00:00Z\n"
     + "bruno@example.com,Bruno Lima,member,,,\n",
-    "jsonl": _COMMENTS.format(claims="a list of names")
+    "jsonl": _COMMENTS.format(claims="a list of names", where="")
     + '{"email": "ana@example.com", "name": "Ana Souza", "role": "member", '
     + '"claims": ["reports:read", "billing:read"], "active": true}\n'
     + '{"email": "bruno@example.com", "name": "Bruno Lima", "role": "member"}\n',

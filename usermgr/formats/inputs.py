@@ -110,6 +110,7 @@ class InputFile:
         blocks = Blocks(self._file, self._start, progress)
         with _readable(self.name):
             content = _Content(_decompressed(blocks, self._first_bytes()), lines=lines)
+            _refuse_other_files(content, self.name)
             codec, errors = _codec(content, encoding, self.name)
             yield InputText(cast(Any, content), encoding=codec, errors=errors, newline="")
 
@@ -213,6 +214,24 @@ def _decompressed(file: io.RawIOBase, first: bytes) -> io.RawIOBase | io.Buffere
         options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
         return cast(io.BufferedIOBase, zstd.ZstdFile(file, options=options))
     return file
+
+
+_OTHER_FILES: Final = (
+    (b"PK\x03\x04", "a zip archive, as .xlsx and .ods are", "save the sheet as csv, or unpack it"),
+    (b"\xd0\xcf\x11\xe0", "a document of an office program", "save it as csv"),
+    (b"SQLite format 3\0", "a SQLite database", "write its rows with: sqlite3 -csv -header"),
+    (b"BZh", "compressed by bzip2", "bzip2 -dc FILE | usermgr user import - ..."),
+    (b"\xfd7zXZ\0", "compressed by xz", "xz -dc FILE | usermgr user import - ..."),
+    (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
+    (b"%PDF-", "a PDF document", "export it as csv where it comes from"),
+)
+"""How files begin that are mistaken for text, what they are, and what to do with them."""
+
+
+def _refuse_other_files(content: _Content, name: str) -> None:
+    for beginning, what, advice in _OTHER_FILES:
+        if content.begins_with(beginning):
+            raise InvalidInput(f'"{visible(name)}" is no text: it is {what}', hint=advice)
 
 
 def _codec(content: _Content, encoding: str | None, name: str) -> tuple[str, str]:

@@ -98,12 +98,13 @@ def format_of_name(content_name: str) -> str | None:
 def read_csv(file: InputText, *, delimiter: str | None = None) -> Iterator[Chunk]:
     """RFC 4180 with a header; any line end, quoted ones inside cells included.
 
-    Lines above the header that begin with ``#`` are passed over.
+    Above the header, empty lines and lines that begin with ``#`` are passed over, and so is
+    ``sep=;``, by which spreadsheets tell the delimiter.
 
-    Without ``delimiter`` it is what stands behind the first name in the header: ``,`` or ``;``.
+    Without that and without ``delimiter`` it is ``;`` where the header has some and no ``,``.
     """
-    first, skipped = _skip_comments(file)
-    delimiter = delimiter or _delimiter(first)
+    first, skipped, named = _skip_comments(file)
+    delimiter = delimiter or named or _delimiter(first)
     csv.field_size_limit(CELL_MAX)
     rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, strict=True)
     with _told_by_line(lambda: skipped + rows.line_num):
@@ -112,22 +113,32 @@ def read_csv(file: InputText, *, delimiter: str | None = None) -> Iterator[Chunk
 
 def csv_delimiter(file: InputText) -> str:
     """The delimiter of the header."""
-    return _delimiter(_skip_comments(file)[0])
+    first, _, named = _skip_comments(file)
+    return named or _delimiter(first)
 
 
 def _delimiter(header: str) -> str:
     return ";" if ";" in header and "," not in header else ","
 
 
-def _skip_comments(file: InputText) -> tuple[str, int]:
-    """The first line that does not begin with ``#``, and how many stand above it."""
-    number = 0
+_NAMED_DELIMITER = re.compile(r"\"?sep=([^\"\r\n])\"?[\r\n]*")
+
+
+def _skip_comments(file: InputText) -> tuple[str, int, str | None]:
+    """The header's first line, how many stand above it, and the delimiter that one of them named.
+
+    Those above begin with ``#``, or hold nothing else.
+    """
+    number, delimiter = 0, None
     with _told_by_line(lambda: number):
         for line in file:
-            if not line.startswith("#"):
-                return line, number
+            named = _NAMED_DELIMITER.fullmatch(line)
+            if named is not None:
+                delimiter = named[1]
+            elif line.strip() and not line.startswith("#"):
+                return line, number, delimiter
             number += 1
-    return "", 0
+    return "", 0, delimiter
 
 
 @contextlib.contextmanager
@@ -154,9 +165,10 @@ _TSV_MEANING = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 def read_tsv(file: InputText) -> Iterator[Chunk]:
     """Tab-separated with a header; ``\\t \\n \\r \\\\`` stand for tab, LF, CR and backslash.
 
-    Before any other character a backslash is a backslash.
+    Before any other character a backslash is a backslash. Empty lines and lines that begin with
+    ``#`` are passed over above the header.
     """
-    first, number = _skip_comments(file)
+    first, number, _ = _skip_comments(file)
 
     def rows() -> Iterator[list[str]]:
         nonlocal number
@@ -193,8 +205,8 @@ def _read_table(
             found = next(parts, None)
         except csv.Error as error:
             raise InvalidInput(
-                f"line {line_number()} cannot be read: {error}",
-                hint="look for a quote that is not closed before it",
+                f"line {line_number()} cannot be read: {_damage(error)}",
+                hint="look for a quote that is not closed in or before it",
             ) from error
         if found is None:
             break
@@ -206,6 +218,12 @@ def _read_table(
         start, empty = line_number(), False
     if empty:
         yield _chunk(header, [], [])
+
+
+def _damage(error: csv.Error) -> str:
+    if "field limit" in str(error):
+        return f"a cell has more than {CELL_MAX:,} characters"
+    return str(error)
 
 
 def _parts(
@@ -235,11 +253,16 @@ def _read_header(rows: Iterator[list[str]]) -> list[str]:
     try:
         header = [name.strip() for name in next(rows, [])]
     except csv.Error as error:
-        raise InvalidInput(f"the header cannot be read: {error}") from error
+        raise InvalidInput(f"the header cannot be read: {_damage(error)}") from error
+    if header and _JSON_START.match(header[0]):
+        raise InvalidInput(
+            "the header looks like json",
+            hint="pass --format json, or jsonl where each line is one object",
+        )
     if not any(header):
         raise InvalidInput(
-            "the first line is empty, or there is none",
-            hint="it must name the columns; see: usermgr user import --template csv",
+            "there is no header, or it is empty",
+            hint="the first line must name the columns; see: usermgr user import --template csv",
         )
     if len(header) > COLUMNS_MAX:
         raise InvalidInput(
@@ -253,6 +276,7 @@ def _read_header(rows: Iterator[list[str]]) -> list[str]:
     return header
 
 
+_JSON_START = re.compile(r"\[?\s*\{|\[$")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -270,13 +294,21 @@ def _first_lines(rows: Sequence[Sequence[str]], before: int) -> list[int]:
 def _chunk(header: list[str], rows: list[list[str]], lines: Sequence[int]) -> Chunk:
     width = len(header)
     if set(map(len, rows)) == {width}:
-        return Chunk(lines, lines, dict(zip(header, zip(*rows, strict=True), strict=True)))
+        cells = list(zip(*rows, strict=True))
+        if all(cells[0]) or all(map(any, rows)):
+            return Chunk(lines, lines, dict(zip(header, cells, strict=True)))
+    # Spreadsheets write rows in which nothing stands, and people lines of spaces.
+    told = [
+        (line, row)
+        for line, row in zip(lines, rows, strict=True)
+        if (any(row) if len(row) == width else any(map(str.strip, row)))
+    ]
     problems = [
         Problem(line, line, "ragged_row", _ragged(row, width), row[:COLUMNS_MAX])
-        for line, row in zip(lines, rows, strict=True)
-        if row and len(row) != width
+        for line, row in told
+        if len(row) != width
     ]
-    kept = [(line, row) for line, row in zip(lines, rows, strict=True) if len(row) == width]
+    kept = [(line, row) for line, row in told if len(row) == width]
     columns: dict[str, Sequence[Any]] = dict.fromkeys(header, ())
     if kept:
         columns = dict(zip(header, zip(*(row for _, row in kept), strict=True), strict=True))

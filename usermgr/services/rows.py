@@ -7,8 +7,11 @@ leaves all columns.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import itertools
+import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -61,6 +64,12 @@ class RowRules:
     def fields(self) -> tuple[str, ...]:
         """What is read of a user."""
         return row_fields(with_ids=self.with_ids)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns without which no row could be stored."""
+        needed = ("id", "email") if self.with_ids else ("email",)
+        return (*needed, *(name for name in ("name", "role") if name not in self.may_lack))
 
 
 @dataclass(slots=True)
@@ -137,39 +146,93 @@ def prepare(chunks: Iterable[Chunk], rules: RowRules) -> Iterator[Rows]:
         yield _Checker(chunk, columns, rules).rows(chunk.problems)
 
 
+_REJECT_COLUMNS: Final = frozenset(("line", "reason"))
+"""What a reject file has in addition is passed over, so that it can be fed again."""
+
+
 def _known_columns(
     found: Mapping[str, Sequence[Any]], rules: RowRules, *, required: bool
 ) -> dict[str, Sequence[Any]]:
     renamed = {column: name for name, column in rules.mapping.items()}
-    missing = [column for column in renamed if column not in found]
-    if required and found and missing:
-        raise InvalidInput(
-            f'there is no column "{visible(missing[0])}", which --map names',
-            hint="the columns are " + ", ".join(map(visible, found)),
-        )
-    # What a reject file has in addition is passed over, so that it can be fed again.
-    ignored = rules.ignored | {"line", "reason"}
-    unknown = [c for c in found if c not in renamed and c not in rules.fields and c not in ignored]
-    if unknown:
-        hint = (
-            f"the fields are {', '.join(rules.fields)}; read it with --map FIELD=COLUMN, "
-            "or pass over it with --ignore-column"
-        )
-        if unknown[0] == "id":
-            hint = "keep the ids in an empty database with --with-ids, or pass --ignore-column id"
-        raise InvalidInput(f'unknown column "{visible(unknown[0])}"', hint=hint)
+    required = required and bool(found)
+    if required:
+        _require_named(found, renamed, "--map")
+    known = {*rules.fields, *renamed, *rules.ignored, *_REJECT_COLUMNS}
+    if not known.issuperset(found):
+        raise _unknown_columns(found, [name for name in found if name not in known], rules)
+    if required and not _REJECT_COLUMNS.issubset(found):
+        # A reject file has none of the columns that were passed over.
+        _require_named(found, rules.ignored, "--ignore-column")
     columns = {c: v for c, v in found.items() if c in rules.fields and c not in rules.ignored}
     columns = {c: v for c, v in columns.items() if c not in rules.mapping}
     columns |= {renamed[column]: found[column] for column in renamed if column in found}
-    needed = ("email", "id") if rules.with_ids else ("email",)
-    lacking = next((name for name in needed if name not in columns), None)
-    if required and found and lacking is not None:
+    lacking = next((name for name in rules.needed if name not in columns), None)
+    if required and lacking is not None:
         raise InvalidInput(
             f'there is no column "{lacking}"',
-            hint=f"name it with --map {lacking}=COLUMN; the columns are "
-            + ", ".join(map(visible, found)),
+            hint=f"name it with --map {lacking}=COLUMN; the columns are {_listed(found)}",
         )
     return columns
+
+
+def _require_named(found: Iterable[str], named: Iterable[str], option: str) -> None:
+    missing = sorted(set(named).difference(found))
+    if missing:
+        raise InvalidInput(
+            f'there is no column "{visible(missing[0])}", which {option} names',
+            hint=f"the columns are {_listed(found)}",
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = list(map(visible, names))
+    more = len(shown) - LISTED
+    return ", ".join(shown[:LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _unknown_columns(found: Mapping[str, Any], unknown: list[str], rules: RowRules) -> InvalidInput:
+    quoted = _listed(f'"{name}"' for name in unknown)
+    what = "unknown column" if len(unknown) == 1 else "unknown columns"
+    return InvalidInput(f"{what} {quoted}", hint=_advice(list(found), unknown, rules))
+
+
+def _advice(found: list[str], unknown: list[str], rules: RowRules) -> str:
+    first = found[0]
+    if len(found) == 1:
+        # Of several characters that may part cells the rarest in names comes first.
+        for character, words in _SEPARATORS.items():
+            if character in first:
+                return f"it seems to be separated by {words}"
+    if "id" in unknown:
+        return "keep the ids in an empty database with --with-ids, or pass --ignore-column id"
+    missing = [name for name in rules.fields if name not in found and name not in rules.mapping]
+    similar = {name: meant for name in unknown if (meant := _field_meant(name, missing))}
+    if similar:
+        options = " ".join(
+            f"--map {shlex.quote(f'{name}={visible(column)}')}" for column, name in similar.items()
+        )
+        return f"did you mean {_listed(dict.fromkeys(similar.values()))}? pass {options}"
+    return (
+        f"the fields are {', '.join(rules.fields)}; read it with --map FIELD=COLUMN, "
+        "or pass over it with --ignore-column"
+    )
+
+
+def _field_meant(column: str, fields: Sequence[str]) -> str | None:
+    """The field that is spelt nearly like the column."""
+    plain = re.sub(r"[\W_]+", "_", column.casefold()).strip("_")
+    return next(iter(difflib.get_close_matches(plain, fields, 1, 0.75)), None)
+
+
+LISTED: Final = 10
+"""How many names of columns a message lists."""
+
+_SEPARATORS: Final = {
+    "\t": "tabs: pass --format tsv",
+    "|": "|: pass --format csv --delimiter '|'",
+    ";": "semicolons: pass --format csv",
+    ",": "commas: pass --format csv",
+}
 
 
 class _Checker:
@@ -302,6 +365,8 @@ class _Checker:
         except InvalidInput as error:
             told = error.hint is not None and name != "password"
             reason = f"{error.message} ({error.hint})" if told else error.message
+            if isinstance(value, str) and name != "password":
+                reason = _undecoded(name, value) or reason
             self._refuse(position, f"invalid_{name}", reason)
             return None
 
@@ -351,6 +416,21 @@ class _Checker:
         return secrets
 
 
+_BYTE = re.compile("[\udc80-\udcff]")
+
+
+def _undecoded(name: str, text: str) -> str | None:
+    """What to say of a text with a byte in it that is no UTF-8, if it has one."""
+    byte = _BYTE.search(text)
+    if byte is None:
+        return None
+    shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return (
+        f'the {name} "{visible(shown)}" has the byte 0x{ord(byte[0]) - 0xDC00:02X}, which is no '
+        "UTF-8 (name the encoding of the file with --encoding)"
+    )
+
+
 def _require_email(text: str) -> str:
     if not text.strip():
         raise InvalidInput("the e-mail is missing")
@@ -366,12 +446,13 @@ _ACTIVE: Final = {
 def _parse_active(value: Any) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    text = value.strip().lower() if isinstance(value, str) else str(value)
+    text = value.strip() if isinstance(value, str) else str(value)
     if not text:
         return None
-    if text not in _ACTIVE:
+    active = _ACTIVE.get(text.lower())
+    if active is None:
         raise InvalidInput(f'active is "{visible(text)}"', hint="write true or false")
-    return _ACTIVE[text]
+    return active
 
 
 def _parse_created_at(value: Any) -> datetime | None:
