@@ -377,20 +377,6 @@ def test_sqlite_knows_no_exclusive_import(cli: Command, backend: str) -> None:
 
 
 @pytest.mark.usefixtures("company")
-@pytest.mark.parametrize(("rate", "told"), [(0.02, "50 seconds"), (0.01, "1:40 minutes")])
-def test_long_hashing_is_announced(
-    cli: Command, monkeypatch: pytest.MonkeyPatch, rate: float, told: str
-) -> None:
-    monkeypatch.setattr("usermgr.cli.import_run.measure_rate", lambda: rate)
-    text = "name,email,role,password\nNew,new@example.com,member,a long passphrase\n"
-    done = run_import(cli, write("x.csv", text))
-    assert (done.exit_code, done.stderr) == (
-        0,
-        f"note: hashing about 1 passwords takes about {told}\n",
-    )
-
-
-@pytest.mark.usefixtures("company")
 @pytest.mark.parametrize(
     ("name", "text"),
     [
