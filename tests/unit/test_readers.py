@@ -342,6 +342,8 @@ def test_a_line_that_is_no_object_is_a_problem_of_its_own(value: str, told: str)
         ("x.CSV", "[", "csv"),
         ("x.ndjson", "", "jsonl"),
         ("x.tsv", "a,b", "tsv"),
+        ("x.jsonl.GZ", "a,b", "jsonl"),
+        ("a.csv/x.zst", "[", "json"),
         ("x.txt", " \r\n[", "json"),
         ("stdin", '\n{"a": 1}', "jsonl"),
         ("stdin", "a\tb\n", "tsv"),

@@ -20,7 +20,6 @@ from usermgr.cli.user_list import (
     user_filter,
 )
 from usermgr.errors import InvalidInput
-from usermgr.formats.files import PendingFile, content_ending, require_apart
 from usermgr.names import visible
 from usermgr.urls import database_files
 
@@ -65,6 +64,7 @@ def export(
     ] = False,
 ) -> None:
     """Write users to a file that user import reads: a snapshot, streamed."""
+    from usermgr.formats.files import require_apart
     from usermgr.services.exporting import export_users
 
     run = app_of(ctx)
@@ -96,6 +96,8 @@ def export(
 
 def _format(chosen: str | None, output: str | None, file: str) -> str:
     """The format: what --format says, else -o, else the file's name."""
+    from usermgr.formats.files import content_ending
+
     ending = content_ending(file)
     if chosen is None and output is not None and ending in FORMATS and ending != output:
         raise InvalidInput(
@@ -144,6 +146,8 @@ def _destination(run: AppContext, file: str, *, secret: bool) -> Iterator[IO[str
         with run.output.writing() as out:
             yield out
         return
+    from usermgr.formats.files import PendingFile
+
     with PendingFile(Path(file), mode=0o600 if secret else 0o666, direct=True) as pending:
         with pending.writing():
             yield pending.text

@@ -189,11 +189,6 @@ def import_(
             "--dry-run stores no passwords that --generate-passwords could write",
             hint="leave one of them out",
         )
-    if exclusive and run.raw_database.is_sqlite:
-        raise InvalidInput(
-            "--exclusive is for PostgreSQL: on SQLite a writer is alone anyway",
-            hint="leave --exclusive out",
-        )
     if not file:
         raise InvalidInput("no file was named", hint="name one, or - for stdin")
     used = {"the input": _input_place(run, file), **database_files(run.settings.database_url)}

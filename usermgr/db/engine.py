@@ -131,8 +131,9 @@ class Database:
         self._clock = clock
         self._engine: Engine | None = None
         self.stored: int | None = None
-        self.outcome_is_unknown = False
         """The operation that was committed last, here, if one was."""
+        self.outcome_is_unknown = False
+        """Whether a commit got no answer."""
 
     @property
     def engine(self) -> Engine:

@@ -226,10 +226,12 @@ def _match(
         )
 
 
-_FILL_ROLE: Final = """
-    UPDATE usermgr_rows SET role_id = :role_id
-    WHERE role_id IS NULL AND number NOT IN (SELECT number FROM usermgr_matched)
+_FILL_ROLE: Final = f"""
+    UPDATE usermgr_rows SET role_id = :role_id WHERE role_id IS NULL AND number IN
+        (SELECT i.number FROM usermgr_rows i {_UNMATCHED} WHERE m.number IS NULL)
 """
+"""A join: what NOT IN names does not fit into PostgreSQL's memory, and is then looked through for
+every row."""
 
 
 def _drop_problems(connection: Connection) -> int:
@@ -344,8 +346,8 @@ _HELD: Final = """
     SELECT h.user_id, h.claim_id, m.number FROM usermgr_matched m
     JOIN user_claims h ON h.user_id = m.user_id WHERE m.has_claims
 """
-"""A table of its own, so that the planner knows how many there are: an earlier import may have
-doubled them, and statistics of user_claims come later. It took a loop over everything else."""
+"""A table of its own, so that the planner knows how many there are, however old the statistics of
+user_claims are."""
 
 _REMOVED: Final = """
     SELECT h.user_id, h.claim_id FROM usermgr_held h

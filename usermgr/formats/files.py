@@ -195,10 +195,21 @@ def is_stream(path: Path) -> bool:
 
 def content_ending(name: str) -> str:
     """The ending that tells the format, without dot and in lower case; .gz and .zst say nothing."""
-    path = Path(name.lower())
-    if path.suffix in COMPRESSED:
-        path = path.with_suffix("")
-    return path.suffix.removeprefix(".")
+    name = Path(name).name.lower()
+    for ending in COMPRESSED:
+        name = name.removesuffix(ending)
+    _, dot, ending = name.rpartition(".")
+    return ending if dot else ""
+
+
+def zstandard() -> Any:
+    """The module that compresses by Zstandard: Python's own, or its backport."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+
+    return zstd
 
 
 def require_apart(outputs: Mapping[str, Path | None], used: Mapping[str, Path | int]) -> None:
@@ -303,10 +314,5 @@ def _compressed(file: IO[bytes], name: str) -> io.BufferedIOBase | None:
 
         return gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
     if ending == ".zst":
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
-
-        return cast(io.BufferedIOBase, zstd.ZstdFile(file, mode="wb"))
+        return cast(io.BufferedIOBase, zstandard().ZstdFile(file, mode="wb"))
     return None

@@ -13,14 +13,13 @@ import contextlib
 import io
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
 
 from usermgr.errors import Conflict, InvalidInput, Unavailable
-from usermgr.formats.files import temporary_file
+from usermgr.formats.files import temporary_file, zstandard
 from usermgr.names import visible
 
 ROW_MAX_BYTES: Final = 256 * 1024
@@ -67,16 +66,10 @@ def _ignore(_: int) -> None:
     pass
 
 
-def content_name(name: str) -> str:
-    """The name of what is in the file: without the endings of gzip and Zstandard."""
-    return name.removesuffix(".gz").removesuffix(".zst")
-
-
 class InputFile:
     """A file that can be read more than once, from its beginning.
 
-    ``name`` is for messages. ``size`` is in bytes, as stored. ``content_name`` is the name without
-    the endings ``.gz`` and ``.zst``: it tells the format.
+    ``name`` is for messages, and may tell the format. ``size`` is in bytes, as stored.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -84,7 +77,6 @@ class InputFile:
         # Of a redirected stdin somebody else may have read the beginning.
         self._start = os.lseek(file.fileno(), 0, os.SEEK_CUR)
         self.name = name
-        self.content_name = content_name(name)
         self._state = _state(file)
         self.size = max(0, self._state[0] - self._start)
 
@@ -206,11 +198,7 @@ def _decompressed(file: io.RawIOBase, first: bytes) -> io.RawIOBase | io.Buffere
 
         return gzip.GzipFile(fileobj=file)
     if first.startswith(_ZSTD):
-        if sys.version_info >= (3, 14):
-            from compression import zstd
-        else:
-            from backports import zstd
-
+        zstd = zstandard()
         options: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
         return cast(io.BufferedIOBase, zstd.ZstdFile(file, options=options))
     return file

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeVar
 
 from usermgr.errors import InvalidInput
+from usermgr.formats.files import content_ending
 from usermgr.formats.inputs import ROW_MAX_BYTES, InputText, OverlongLine, OverlongRows
 from usermgr.names import visible
 
@@ -74,9 +75,9 @@ class Chunk:
 ReadChunks = Callable[[InputText], Iterator[Chunk]]
 
 
-def recognise_format(content_name: str, beginning: str) -> str:
+def recognise_format(name: str, beginning: str) -> str:
     """The format by the name's ending, or else by how the content begins."""
-    named = format_of_name(content_name)
+    named = format_of_name(name)
     if named is not None:
         return named
     content = beginning.lstrip()
@@ -87,9 +88,9 @@ def recognise_format(content_name: str, beginning: str) -> str:
     return "tsv" if "\t" in beginning.partition("\n")[0] else "csv"
 
 
-def format_of_name(content_name: str) -> str | None:
+def format_of_name(name: str) -> str | None:
     """The format that the name's ending says, None where it says nothing."""
-    ending = content_name.lower().rpartition(".")[2]
+    ending = content_ending(name)
     if ending == "ndjson":
         return "jsonl"
     return ending if ending in FORMATS else None

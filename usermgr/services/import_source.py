@@ -74,7 +74,7 @@ class ImportSource:
     def __post_init__(self) -> None:
         if self.format_name is None:
             with self.file.text(self.encoding, lines=False) as text:
-                self.format_name = recognise_format(self.file.content_name, text.read(4096))
+                self.format_name = recognise_format(self.file.name, text.read(4096))
         if self.delimiter is not None and self.format_name != "csv":
             raise InvalidInput(
                 f"--delimiter is for csv, and the file is read as {self.format_name}",

@@ -25,7 +25,7 @@ from usermgr.db import rebuild, staging
 from usermgr.db.bulk import load_rows, pass_over_ids, reserve_ids, takes_copy
 from usermgr.db.engine import Operation
 from usermgr.db.models import claims, roles, user_claims, users
-from usermgr.errors import Conflict, Forbidden
+from usermgr.errors import Conflict, Forbidden, InvalidInput
 from usermgr.formats.readers import Problem
 from usermgr.records import RowOutcome
 from usermgr.services.frames import (
@@ -88,14 +88,19 @@ class Imported:
 def choose_way(connection: Connection, options: ImportOptions) -> Way:
     """How to import, by what is stored at this moment.
 
-    Raises Forbidden when an exclusive load is asked for and this database user may not do it, or
-    somebody has changed the keys that it would rebuild, and Conflict when ids are to be kept and
-    users are stored already.
+    Raises InvalidInput and Forbidden when an exclusive load is asked for and the database knows
+    none, or this database user may not do it, or somebody has changed the keys that it would
+    rebuild, and Conflict when ids are to be kept and users are stored already.
     """
     if options.with_ids and not rebuild.is_empty(connection):
         raise _not_empty()
+    if options.exclusive and connection.dialect.name != "postgresql":
+        raise InvalidInput(
+            "--exclusive is for PostgreSQL: on SQLite a writer is alone anyway",
+            hint="leave --exclusive out",
+        )
     owner = rebuild.owns_tables(connection)
-    if options.exclusive and connection.dialect.name == "postgresql":
+    if options.exclusive:
         if not owner:
             raise Forbidden(
                 "only the owner of the tables may rebuild their indexes",

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any, Final
 
 from usermgr.errors import InvalidInput
-from usermgr.formats.inputs import content_name
 from usermgr.formats.readers import Problem, format_of_name
 from usermgr.formats.writers import csv_writer, escape_tsv
 from usermgr.names import visible
@@ -44,7 +43,7 @@ def write_rejects(out: IO[str], source: ImportSource, problems: Iterable[Problem
 
 def require_ending(name: str, source: ImportSource) -> None:
     """Raise InvalidInput for a reject file whose name promises another format than it will have."""
-    promised = format_of_name(content_name(name))
+    promised = format_of_name(name)
     if promised not in (None, source.format_name):
         raise InvalidInput(
             f'"{visible(name)}" would not be {promised}: rejects have the input\'s format, '
