@@ -6,7 +6,9 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, make_url, text
@@ -15,6 +17,7 @@ from tests.support.commands import Result, process_environment, run_inside
 from tests.support.consistency import broken_promises
 from tests.support.databases import PostgresDatabases, open_database
 from tests.support.proxy import Act, proxy
+from usermgr.db import waiting
 
 SECRET = "a-password-of-the-database"
 
@@ -193,11 +196,44 @@ def test_an_interrupt_during_the_commit(
     assert len(_run(migrated_postgresql_url, "role", "list", "-o", "json").json) == stored
 
 
-def _interrupted(url: URL, trigger: bytes, act: Act) -> Result:
-    """The end of a ``role create`` that is interrupted when the server has fallen silent."""
+IMPORT = ("user", "import", "x.csv", "--create-roles")
+
+
+@pytest.mark.parametrize("trigger", [b"COPY users", b"Person 1999"])
+def test_an_import_meets_a_server_that_falls_silent(
+    postgresql_databases: PostgresDatabases,
+    migrated_postgresql_url: str,
+    trigger: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The statement or the rows are taken by the network, and no answer ever comes."""
+    people = (f"Person {n},p{n}@example.com,member\n" for n in range(2_000))
+    Path("x.csv").write_text("name,email,role\n" + "".join(people))
+    url = _tcp(postgresql_databases, migrated_postgresql_url)
+
+    interrupted = _interrupted(url, trigger, "silence", IMPORT)
+    with proxy(_address(url), trigger, "silence") as between:
+        monkeypatch.setattr(waiting, "GRACE_SECONDS", 0.5)
+        target = _through(url, between.port)
+        env = {"USERMGR_DATABASE_URL": target, "USERMGR_STATEMENT_TIMEOUT": "1"}
+        began = time.monotonic()
+        done = run_inside(IMPORT, "", env)
+
+    assert (interrupted.exit_code, interrupted.stdout) == (130, "")
+    assert interrupted.stderr == "error: interrupted; what was not committed is undone\n"
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert "the connection to the database was lost" in done.stderr
+    assert time.monotonic() - began < 10
+    assert _run(migrated_postgresql_url, "user", "list", "-o", "json").stdout == "[]\n"
+
+
+def _interrupted(
+    url: URL, trigger: bytes, act: Act, words: tuple[str, ...] = ("role", "create", "x")
+) -> Result:
+    """The end of a command that is interrupted when the server has fallen silent."""
     with proxy(_address(url), trigger, act) as between:
         process = subprocess.Popen(
-            [sys.executable, "-m", "usermgr", "role", "create", "x"],
+            [sys.executable, "-m", "usermgr", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -26,14 +26,14 @@ class Ahead(Generic[T]):
     """The items that ``make`` gives to the function it is called with, in a thread of its own.
 
     An error of ``make`` comes out behind the items before it. ``exhausted`` tells whether the last
-    item was taken.
+    item was taken, ``ended`` whether that or the error was.
     """
 
     def __init__(self, make: Callable[[Callable[[T], None]], None]) -> None:
         self._make = make
         self._ready: queue.Queue[tuple[T, None] | tuple[None, BaseException]] = queue.Queue(ITEMS)
         self._stopped = threading.Event()
-        self.exhausted = False
+        self.exhausted = self.ended = False
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
@@ -46,11 +46,13 @@ class Ahead(Generic[T]):
                 raise TimeoutError from None
             if error is None:
                 yield item  # type: ignore[misc]
-            elif isinstance(error, _End):
-                self.exhausted = True
-                return
-            else:
+                continue
+            self.ended = True
+            self._thread.join()
+            if not isinstance(error, _End):
                 raise error
+            self.exhausted = True
+            return
 
     def stop(self) -> None:
         """End the thread with the item it is making, and wait for that."""

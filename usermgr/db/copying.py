@@ -1,14 +1,13 @@
 """COPY into and out of PostgreSQL: in constant memory, interruptible and with a deadline.
 
-In: connections that were opened under the wait callback do not block: what the server does not take
-at once libpq would gather in memory, all of it, and then wait inside C. So every piece, and the end
-too, is held back here until the one before it is sent. Two things of psycopg2 are mended: the error
-of a reader comes out as it is, and a server that takes nothing more is not waited for. Only the
-answer to the end of the input is waited for inside C. If something were left to send by then, and
-the server's error came while libpq sends it, libpq would wait for that error once more, for ever.
+libpq waits for the server inside C, where Ctrl-C has no effect, so a thread of its own does that.
+Whoever gives or takes the rows waits for it in Python, and hangs up when that takes too long.
 
-Out: libpq waits for the server inside C, so a thread of its own does that, and whoever takes the
-rows can be interrupted.
+In: connections that were opened under the wait callback do not block: what the server does not take
+at once libpq would gather in memory, all of it. So every piece, and the end too, is held back here
+until the one before it is sent. If something were left to send by then, and the server's error came
+while libpq sends it, libpq would wait for that error once more, for ever. The error of a reader
+comes out as it is.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import contextlib
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -30,27 +30,48 @@ from usermgr.db.ahead import Ahead
 BYTES_OUT: Final = 256 * 1024
 """A list of rows that come out ends soon after it has as many."""
 
+TELL_SECONDS: Final = 0.1
+"""How often at most the thread tells that the server takes rows: it costs a switch of threads."""
+
 _OUT: Final = "COPY TO STDOUT"
 
 
 def copy_in(connection: Connection, statement: str, pieces: Iterable[bytes]) -> int:
     """Run ``COPY ... FROM STDIN`` with the pieces as its input; returns the number of rows.
 
-    Raises what the iterator raises, and SQLAlchemy's error of a statement where the server refuses.
+    The pieces are taken in a thread. The server may take as long as the connection's patience for
+    each of them, and for the end. Raises what the iterator raises, and SQLAlchemy's error of a
+    statement where the server refuses or falls silent.
     """
     driver = _driver(connection)
-    source = _Source(driver, pieces)
-    try:
-        with driver.cursor() as cursor, waiting.blocking(), _unprinted():
-            cursor.copy_expert(statement, source)
-            return int(cursor.rowcount)
-    except psycopg2.Error as error:
-        raised = source.failure or error
-    except BaseException:
-        # An interrupt between psycopg2's own steps: the server waits for rows, or for nothing.
-        connection.invalidate()
-        raise
-    if driver.closed or source.hung_up:
+    failure: BaseException | None = None
+    rows = 0
+
+    def make(put: Callable[[None], None]) -> None:
+        nonlocal failure, rows
+        source = _Source(driver, pieces, put)
+        with driver.cursor() as cursor, _unprinted():
+            try:
+                cursor.copy_expert(statement, source)
+            finally:
+                failure = source.failure
+            rows = cursor.rowcount
+
+    with waiting.blocking():
+        worker = Ahead(make)
+        try:
+            for _ in worker.items(patience=driver.patience):
+                pass
+        except TimeoutError:
+            raised: BaseException = waiting.no_answer()
+        except psycopg2.Error as error:
+            raised = failure or error
+        else:
+            return rows
+        finally:
+            if not worker.ended:
+                _hang_up(connection, worker)
+    if driver.closed:
         connection.invalidate()
     if isinstance(raised, psycopg2.Error):
         raise _as_statement_error(connection, statement, raised)
@@ -81,11 +102,7 @@ def copy_out(connection: Connection, rows: Select[Any]) -> Iterator[Iterator[lis
             yield _told(connection, worker.items(patience=driver.patience))
         finally:
             if not worker.exhausted:
-                waiting.cancel(driver)
-                _shut_down(driver)
-            worker.stop()
-            if not worker.exhausted:
-                connection.invalidate()
+                _hang_up(connection, worker)
 
 
 def _statement_and_values(connection: Connection, rows: Select[Any]) -> tuple[str, Any]:
@@ -138,30 +155,27 @@ def _driver(connection: Connection) -> Any:
 
 
 class _Source:
-    """The file that psycopg2 reads: gives a piece when the server takes more."""
+    """The file that psycopg2 reads: gives a piece when the server takes more.
 
-    def __init__(self, driver: Any, pieces: Iterable[bytes]) -> None:
-        self._driver = driver
+    ``tell`` is called now and then while the server takes what is sent.
+    """
+
+    def __init__(self, driver: Any, pieces: Iterable[bytes], tell: Callable[[None], None]) -> None:
+        self._driver, self._tell = driver, tell
+        self._told = time.monotonic()
         self._pieces = filter(None, pieces)  # An empty one would end the COPY.
         self.failure: BaseException | None = None
-        self.hung_up = False
 
     def read(self, _size: int) -> bytes:
         """The next piece, whatever its size; nothing at the end."""
         try:
-            self._wait()
+            waiting.wait_until_sent(self._driver)
+            if time.monotonic() - self._told >= TELL_SECONDS:
+                self._tell(None)
+                self._told = time.monotonic()
             return next(self._pieces, b"")
         except BaseException as error:
             self.failure = error
-            raise
-
-    def _wait(self) -> None:
-        try:
-            waiting.wait_until_sent(self._driver)
-        except BaseException:
-            # Having failed to read, psycopg2 waits for the server's answer: let it end at once.
-            self.hung_up = True
-            _shut_down(self._driver)
             raise
 
 
@@ -185,12 +199,19 @@ def _unprinted() -> Iterator[None]:
         sys.excepthook = before
 
 
-def _shut_down(driver: Any) -> None:
-    with (
-        contextlib.suppress(OSError, psycopg2.Error),
-        socket.socket(fileno=os.dup(driver.fileno())) as same,
-    ):
-        same.shutdown(socket.SHUT_RDWR)
+def _hang_up(connection: Connection, worker: Ahead[Any]) -> None:
+    """End what the thread waits for inside C, and the connection with it."""
+    driver = connection.connection.driver_connection
+    try:
+        waiting.cancel(driver)
+    finally:
+        with (
+            contextlib.suppress(OSError, psycopg2.Error),
+            socket.socket(fileno=os.dup(driver.fileno())) as same,  # type: ignore[union-attr]
+        ):
+            same.shutdown(socket.SHUT_RDWR)
+        worker.stop()
+        connection.invalidate()
 
 
 def _as_statement_error(

@@ -4,7 +4,7 @@ libpq alone waits inside C, where Ctrl-C has no effect, and for ever when a serv
 silent while the network still acknowledges packets; the server's own timeouts do not help then.
 With this callback installed psycopg2 polls its socket here instead, and closes the connection when
 an exception leaves the callback. psycopg2 refuses COPY while a callback is installed: ``blocking``
-takes it out for that long, and ``copying`` waits where it can instead.
+takes it out for that long, and ``copying`` lets a thread wait.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def allow(connection: Any, statement_timeout: float) -> None:
 
 
 def wait_until_sent(connection: Any) -> None:
-    """Wait until everything is sent and more can be, as long as the connection's patience lasts."""
+    """Wait until everything is sent and more can be, or somebody hangs up."""
     while _has_unsent(connection):
-        _wait_for_socket(connection, extensions.POLL_WRITE, _deadline(connection))
-    _wait_for_socket(connection, extensions.POLL_WRITE, _deadline(connection))
+        _wait_for_socket(connection, extensions.POLL_WRITE, None)
+    _wait_for_socket(connection, extensions.POLL_WRITE, None)
 
 
 def _has_unsent(connection: Any) -> bool:
@@ -78,7 +78,10 @@ def _libpq() -> Any:
     from psycopg2 import _psycopg
 
     library = ctypes.CDLL(_psycopg.__file__)
-    library.PQflush.argtypes = [ctypes.c_void_p]
+    for function in (library.PQflush, library.PQgetCancel, library.PQfreeCancel):
+        function.argtypes = [ctypes.c_void_p]
+    library.PQgetCancel.restype = ctypes.c_void_p
+    library.PQcancel.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
     return library
 
 
@@ -103,15 +106,25 @@ def _deadline(connection: Any) -> float | None:
 
 
 def cancel(connection: Any) -> None:
-    """Ask the server to stop what it does. libpq asks without a deadline, so a thread does it."""
+    """Ask the server to stop what it does. libpq asks without a deadline, so a thread does it.
+
+    Not by psycopg2, which would keep all threads waiting meanwhile.
+    """
+    if connection.closed:
+        return
+    request = _libpq().PQgetCancel(connection.pgconn_ptr)
 
     def ask() -> None:
-        with contextlib.suppress(psycopg2.Error):
-            connection.cancel()
+        import ctypes
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(CANCEL_SECONDS)
+        reason = ctypes.create_string_buffer(256)
+        _libpq().PQcancel(request, reason, len(reason))
+        _libpq().PQfreeCancel(request)
+
+    if request:
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        thread.join(CANCEL_SECONDS)
 
 
 def _wait_for_socket(connection: Any, state: int, deadline: float | None) -> None:
