@@ -142,6 +142,30 @@ def test_a_seed_does_not_wait_for_whoever_creates_a_role(migrated_postgresql_url
         assert (done.exit_code, done.json["users_created"]) == (0, 20)
 
 
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_another_isolation_of_the_server_ends_no_command(
+    migrated_postgresql_url: str, isolation: str
+) -> None:
+    """What somebody else changes meanwhile is waited for and seen."""
+    env = {"USERMGR_DATABASE_URL": migrated_postgresql_url}
+    assert run_inside(("seed", "--users", "1"), "", env).exit_code == 0
+    database = open_database(migrated_postgresql_url)
+    default = f"SET default_transaction_isolation = '{isolation}'"
+    with database.connect() as connection:
+        name = connection.execute(text("SELECT current_database()")).scalar_one()
+        connection.execute(text(f'ALTER DATABASE "{name}" {default}'))
+        connection.commit()
+    rename = text("UPDATE users SET name = name || 'x'")
+    with database.operation("test", "tester") as op:
+        with database.connect() as other:
+            other.execute(rename)
+            other.commit()
+        op.connection.execute(rename)
+    with database.read() as connection:
+        assert connection.execute(text("SELECT name FROM users")).scalar_one().endswith("xx")
+    database.engine.dispose()
+
+
 def test_delete_against_update(cli: Command, database_url: str, tmp_path: Path) -> None:
     create_company(cli)
     lines = [("user", "delete", "2", "--yes"), ("user", "update", "2", "--name", "X")] * 3

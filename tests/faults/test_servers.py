@@ -186,7 +186,7 @@ def test_an_interrupt_during_the_commit(
 ):
     url = _tcp(postgresql_databases, migrated_postgresql_url)
 
-    done = _interrupted(url, b"COMMIT", act)
+    done = _interrupted(url, b"COMMIT\0", act)
 
     assert (done.exit_code, done.stdout) == (5, "")
     message, hint = done.stderr.splitlines()

@@ -134,7 +134,7 @@ def test_a_connection_that_is_lost_during_the_commit(
     url = make_url(_tcp_url(postgresql_databases, migrated_postgresql_url))
     assert url.host is not None
     assert url.port is not None
-    with proxy((url.host, url.port), b"COMMIT", act) as between:
+    with proxy((url.host, url.port), b"COMMIT\0", act) as between:
         through = url.set(host="127.0.0.1", port=between.port)
         through = through.update_query_dict({"sslmode": "disable", "gssencmode": "disable"})
         done = _run(through.render_as_string(hide_password=False))
@@ -160,7 +160,7 @@ def test_an_interrupt_during_the_commit(database: Database) -> None:
     assert told.value.hint == f"look for it with: usermgr operation show {op.id}"
 
 
-@pytest.mark.parametrize("trigger", [b"INSERT INTO roles", b"COMMIT"])
+@pytest.mark.parametrize("trigger", [b"INSERT INTO roles", b"COMMIT\0"])
 def test_a_server_that_falls_silent(
     postgresql_databases: PostgresDatabases,
     migrated_postgresql_url: str,
@@ -178,7 +178,7 @@ def test_a_server_that_falls_silent(
         through = through.update_query_dict({"sslmode": "disable", "gssencmode": "disable"})
         target = through.render_as_string(hide_password=False)
         done = _run(target, USERMGR_STATEMENT_TIMEOUT="1")
-    unknown = "it is unknown whether" if trigger == b"COMMIT" else "the connection to the database"
+    unknown = "it is unknown whether" if trigger == b"COMMIT\0" else "the connection to the database"
     _assert_unavailable(done, says=unknown)
 
 

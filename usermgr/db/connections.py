@@ -114,6 +114,9 @@ def _postgresql_engine(settings: Settings) -> Engine:
             settings.database_url,
             poolclass=NullPool,
             connect_args=arguments,
+            # Part of BEGIN. Who has waited for another command, or migration, must see what that
+            # one has committed; with another default of the server it would end with an error.
+            isolation_level="READ COMMITTED",
             use_native_hstore=False,
             hide_parameters=True,
         )

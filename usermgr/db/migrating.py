@@ -117,8 +117,6 @@ def _when_free(connection: Connection, statement: str) -> None:
 
 
 def _begin_postgresql(database: Database, connection: Connection, *, create_schema: bool) -> None:
-    # Who has waited for another migration must see what that one has committed.
-    connection.execution_options(isolation_level="READ COMMITTED")
     driver: Any = connection.connection.dbapi_connection
     _require_version(database, connection)
     settings = {
