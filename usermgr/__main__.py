@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 INTERRUPTED = 130
@@ -10,9 +11,14 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the program; Ctrl-C also ends it quietly while it is still being loaded."""
     try:
-        from usermgr.cli import app
+        try:
+            from usermgr.cli import app
 
-        app.main()
+            app.main()
+        finally:
+            # All is done and told. While the interpreter ends, one more Ctrl-C would make another
+            # exit status of it.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

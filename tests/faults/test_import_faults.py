@@ -13,7 +13,7 @@ from sqlalchemy import text
 from tests.support.commands import Command
 from tests.support.consistency import broken_promises
 from tests.support.databases import open_database
-from tests.support.imports import children_of, count_users, start
+from tests.support.imports import children_of, count_users, start, wait_until
 
 HEADER = "name,email,role\n"
 NUMBER = 60_000
@@ -56,6 +56,34 @@ def test_an_import_that_is_ended_leaves_nothing(
         assert not Path(f"/proc/{child}").exists()
     assert cli("schema", "check").exit_code == 0
     assert broken_promises(database_url) == {}
+
+
+@pytest.mark.usefixtures("role")
+def test_one_more_interrupt_at_the_end_changes_nothing(database_url: str) -> None:
+    """The interpreter takes a while to end, after all is told."""
+    process = start(database_url, write_people("x.csv", range(NUMBER)))
+    wait_until(lambda: children_of(process.pid))
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    told = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    stdout, rest = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (130, b"")
+    assert b"interrupted" in told + rest
+    assert b"Traceback" not in told + rest
+
+
+@pytest.mark.usefixtures("role")
+def test_signals_are_not_for_the_process_that_reads(database_url: str) -> None:
+    """Ctrl-C reaches the group; who is asked to stop is the command."""
+    process = start(database_url, write_people("x.csv", range(NUMBER)))
+    wait_until(lambda: children_of(process.pid))
+    for child in children_of(process.pid):
+        os.kill(child, signal.SIGINT)
+        os.kill(child, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=100)
+    assert (process.returncode, stderr) == (0, b"")
+    assert count_users(database_url) == NUMBER
 
 
 @pytest.mark.usefixtures("role")

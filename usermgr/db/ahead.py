@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
@@ -25,8 +26,9 @@ class _End(Exception):
 class Ahead(Generic[T]):
     """The items that ``make`` gives to the function it is called with, in a thread of its own.
 
-    An error of ``make`` comes out behind the items before it. ``exhausted`` tells whether the last
-    item was taken, ``ended`` whether that or the error was.
+    The thread starts when the first item is asked for: whoever is interrupted before has nothing to
+    stop. An error of ``make`` comes out behind the items before it. ``exhausted`` tells whether the
+    last item was taken, ``ended`` whether that or the error was.
     """
 
     def __init__(self, make: Callable[[Callable[[T], None]], None]) -> None:
@@ -35,10 +37,15 @@ class Ahead(Generic[T]):
         self._stopped = threading.Event()
         self.exhausted = self.ended = False
         self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
 
     def items(self, *, patience: float | None = None) -> Iterator[T]:
         """The items in their order. Raises TimeoutError when one takes longer than ``patience``."""
+        # An interrupt in the middle of the start would leave it open whether there is a thread.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+        try:
+            self._thread.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         while True:
             try:
                 item, error = self._ready.get(timeout=patience)
@@ -57,7 +64,8 @@ class Ahead(Generic[T]):
     def stop(self) -> None:
         """End the thread with the item it is making, and wait for that."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _work(self) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
@@ -93,7 +94,12 @@ def make_engine(settings: Settings) -> Engine:
 
 
 def _postgresql_engine(settings: Settings) -> Engine:
-    from usermgr.db import waiting
+    # psycopg2 swallows the Ctrl-C that comes while it is loaded.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        from usermgr.db import waiting
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     arguments: dict[str, Any] = {
         "application_name": "usermgr",

@@ -89,12 +89,18 @@ def frame_source(source: RowSource, *, read: Callable[[int], None]) -> Iterator[
 
 @contextlib.contextmanager
 def _process(descriptors: Sequence[int]) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
-    process = subprocess.Popen(  # noqa: S603 - this program
-        [sys.executable, "-m", __name__],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        pass_fds=descriptors,
-    )
+    # A signal to the group is for this process, which ends that one. It inherits what is blocked:
+    # to ignore signals by itself it would have to live some time first.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        process = subprocess.Popen(  # noqa: S603 - this program
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=descriptors,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
         frames = cast(IO[bytes], process.stdout)
         with contextlib.suppress(OSError):  # A frame then crosses in a few steps.
@@ -232,7 +238,6 @@ class _Worker:
 
 def _main() -> None:
     gc.disable()  # Rows make no cycles, and looking for some takes a tenth of the time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Who is asked to stop is the process before it.
     worker = _Worker(sys.stdout.buffer, sys.stdin.buffer)
     with contextlib.suppress(BrokenPipeError, EOFError):
         try:
