@@ -276,11 +276,15 @@ def test_what_spreadsheets_add_is_passed_over(cli: Command) -> None:
 @pytest.mark.usefixtures("role")
 def test_a_byte_of_another_encoding_is_told_with_the_way_out(cli: Command) -> None:
     Path("x.csv").write_bytes(HEADER + "José,a@example.com,member\n".encode("cp1252"))
-    done = cli("user", "import", "x.csv")
-    assert done.stderr.splitlines()[1] == (
-        '  line 2: the name "Jos\\xe9" has the byte 0xE9, which is no UTF-8 '
-        "(name the encoding of the file with --encoding)"
-    )
+    with Path("x.csv").open("ab") as file:
+        file.write("A,b@example.com,gerência\n".encode("cp1252"))
+    told = "which is no UTF-8 (name the encoding of the file with --encoding)"
+    for words in ((), ("--create-roles",)):
+        done = cli("user", "import", "x.csv", *words)
+        assert done.stderr.splitlines()[1:3] == [
+            f'  line 2: the name "Jos\\xe9" has the byte 0xE9, {told}',
+            f'  line 3: the role "ger\\xeancia" has the byte 0xEA, {told}',
+        ]
 
 
 LISTS = b"[]," * 85_000

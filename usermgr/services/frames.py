@@ -18,7 +18,7 @@ from usermgr.formats.copytext import Column, Same, copy_text
 from usermgr.formats.readers import CHUNK_ROWS, Problem
 from usermgr.names import visible
 from usermgr.passwords import UNUSABLE
-from usermgr.services.rows import Rows
+from usermgr.services.rows import Rows, undecoded
 
 Kind = Literal["roles", "claims"]
 Resolve = Callable[[Kind, Iterable[str]], Mapping[str, int | None]]
@@ -146,10 +146,10 @@ def _resolved(rows: Rows, resolve: Resolve) -> Rows:
             role, held = rows.roles[position], rows.claims[position] or ()
             unknown = next((name for name in held if claims[name] is None), None)
             if role and roles[role] is None:
-                reason = f'no role "{visible(role)}"'
+                reason = undecoded("role", role) or f'no role "{visible(role)}"'
                 bad[position] = Problem(number, line, "unknown_role", reason)
             elif unknown is not None:
-                reason = f'no claim "{visible(unknown)}"'
+                reason = undecoded("claim", unknown) or f'no claim "{visible(unknown)}"'
                 bad[position] = Problem(number, line, "unknown_claim", reason)
     kept = rows.without(bad)
     kept.roles = [roles[name] if name else None for name in kept.roles]  # type: ignore[misc]

@@ -366,7 +366,7 @@ class _Checker:
             told = error.hint is not None and name != "password"
             reason = f"{error.message} ({error.hint})" if told else error.message
             if isinstance(value, str) and name != "password":
-                reason = _undecoded(name, value) or reason
+                reason = undecoded(name, value) or reason
             self._refuse(position, f"invalid_{name}", reason)
             return None
 
@@ -419,7 +419,7 @@ class _Checker:
 _BYTE = re.compile("[\udc80-\udcff]")
 
 
-def _undecoded(name: str, text: str) -> str | None:
+def undecoded(name: str, text: str) -> str | None:
     """What to say of a text with a byte in it that is no UTF-8, if it has one."""
     byte = _BYTE.search(text)
     if byte is None:
