@@ -1,4 +1,4 @@
--- The complete schema of usermgr for PostgreSQL 13 or newer, revision 0003.
+-- The complete schema of usermgr for PostgreSQL 13 or newer, revision 0004.
 --
 -- Run it with any SQL client, connected to the database and the schema that shall hold the tables
 -- (for psql: PGOPTIONS="-c search_path=my_schema" psql -f 1_create_database_ddl.sql). It creates
@@ -11,6 +11,7 @@ BEGIN;
 CREATE TABLE roles (
     id          integer GENERATED ALWAYS AS IDENTITY,
     description varchar NOT NULL,
+    protected   boolean NOT NULL DEFAULT false,
     CONSTRAINT roles_pk PRIMARY KEY (id)
 );
 
@@ -18,12 +19,14 @@ CREATE UNIQUE INDEX roles_description_un ON roles (lower(description));
 
 COMMENT ON TABLE roles IS 'Roles. Every user has exactly one.';
 COMMENT ON COLUMN roles.description IS 'The name. Unique without regard to case.';
+COMMENT ON COLUMN roles.protected IS 'Whether usermgr keeps at least one active user in it.';
 
 -- A claim is something that users may do; it is granted to any number of them.
 CREATE TABLE claims (
     id          bigint GENERATED ALWAYS AS IDENTITY,
     description varchar NOT NULL,
     active      boolean NOT NULL DEFAULT true,
+    protected   boolean NOT NULL DEFAULT false,
     CONSTRAINT claims_pk PRIMARY KEY (id)
 );
 
@@ -31,6 +34,7 @@ CREATE UNIQUE INDEX claims_description_un ON claims (lower(description));
 
 COMMENT ON TABLE claims IS 'Claims that can be granted to users.';
 COMMENT ON COLUMN claims.description IS 'The name. Unique without regard to case.';
+COMMENT ON COLUMN claims.protected IS 'Whether usermgr keeps at least one active holder of it.';
 COMMENT ON COLUMN claims.active IS 'Whether the claim counts. Grants of an inactive one are kept.';
 
 CREATE TABLE users (
@@ -63,8 +67,10 @@ COMMENT ON COLUMN users.created_in IS 'The operation that created the user, if u
 
 -- Which claims are granted to which users.
 CREATE TABLE user_claims (
-    user_id  bigint NOT NULL,
-    claim_id bigint NOT NULL,
+    user_id    bigint NOT NULL,
+    claim_id   bigint NOT NULL,
+    reason     varchar,
+    expires_at timestamptz,
     CONSTRAINT user_claims_pk PRIMARY KEY (user_id, claim_id),
     CONSTRAINT user_claims_fk FOREIGN KEY (user_id) REFERENCES users (id),
     CONSTRAINT user_claims_fk_1 FOREIGN KEY (claim_id) REFERENCES claims (id)
@@ -72,7 +78,11 @@ CREATE TABLE user_claims (
 
 CREATE INDEX user_claims_claim_id_idx ON user_claims (claim_id);
 
+CREATE INDEX user_claims_expires_at_idx ON user_claims (expires_at) WHERE expires_at IS NOT NULL;
+
 COMMENT ON TABLE user_claims IS 'Grants: which user holds which claim.';
+COMMENT ON COLUMN user_claims.reason IS 'Why it was granted, if somebody said so.';
+COMMENT ON COLUMN user_claims.expires_at IS 'From when on it does not count any more, if ever.';
 
 -- The history. usermgr writes it in the transaction of the change itself.
 CREATE TABLE operations (
@@ -84,13 +94,17 @@ CREATE TABLE operations (
     finished_at timestamptz NOT NULL,
     outcome     varchar NOT NULL,
     counts      jsonb NOT NULL,
+    undoes      bigint,
     CONSTRAINT operations_pk PRIMARY KEY (id)
 );
+
+CREATE INDEX operations_undoes_idx ON operations (undoes) WHERE undoes IS NOT NULL;
 
 COMMENT ON TABLE operations IS 'Commands and requests that changed something. Append-only.';
 COMMENT ON COLUMN operations.actor IS 'The person, CI job or token that ran it.';
 COMMENT ON COLUMN operations.source IS 'Where it came from, such as cli.';
 COMMENT ON COLUMN operations.counts IS 'How many things of which kind were changed.';
+COMMENT ON COLUMN operations.undoes IS 'The operation that this one undid, if it is an undo.';
 
 CREATE TABLE changes (
     id           bigint GENERATED ALWAYS AS IDENTITY,
@@ -101,6 +115,8 @@ CREATE TABLE changes (
     action       varchar NOT NULL,
     before       jsonb,
     after        jsonb,
+    salt         varchar,
+    digest       varchar,
     CONSTRAINT changes_pk PRIMARY KEY (id),
     -- The changes are written before the row of the operation that made them.
     CONSTRAINT changes_fk FOREIGN KEY (operation_id) REFERENCES operations (id)
@@ -111,11 +127,14 @@ CREATE INDEX changes_operation_id_idx ON changes (operation_id);
 CREATE INDEX changes_entity_idx ON changes (entity, entity_id);
 CREATE INDEX changes_name_idx ON changes (entity, name);
 
-COMMENT ON TABLE changes IS 'What an operation changed, one row for each thing. Append-only.';
+COMMENT ON TABLE changes IS
+    'What an operation changed, one row for each thing. Append-only, but for an erasure.';
 COMMENT ON COLUMN changes.entity IS 'The kind of thing: user, role or claim.';
 COMMENT ON COLUMN changes.name IS 'Its e-mail or name at that time.';
 COMMENT ON COLUMN changes.before IS 'The thing before the change, without secrets.';
 COMMENT ON COLUMN changes.after IS 'The thing after the change, without secrets.';
+COMMENT ON COLUMN changes.salt IS 'Makes the digest of the images no help in guessing them.';
+COMMENT ON COLUMN changes.digest IS 'Stands for name and images that were erased.';
 
 CREATE FUNCTION usermgr_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -126,8 +145,113 @@ $$;
 
 CREATE TRIGGER operations_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON operations
     FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only();
-CREATE TRIGGER changes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON changes
+CREATE TRIGGER changes_append_only BEFORE DELETE OR TRUNCATE ON changes
     FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only();
+
+-- The one update that is allowed: the images of a change give way to their digest.
+CREATE FUNCTION usermgr_erase_only() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.digest IS NOT NULL AND OLD.digest IS NULL AND NEW.name = '' AND NEW.salt IS NULL
+            AND NEW."before" IS NULL AND NEW."after" IS NULL AND NEW.id = OLD.id
+            AND NEW.operation_id = OLD.operation_id AND NEW.entity = OLD.entity
+            AND NEW.entity_id = OLD.entity_id AND NEW.action = OLD.action THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'the history is append-only: % of % is refused', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation';
+END
+$$;
+
+CREATE TRIGGER changes_erase_only BEFORE UPDATE ON changes
+    FOR EACH ROW EXECUTE FUNCTION usermgr_erase_only();
+
+-- The recycle bin: what deleted users and replaced passwords were, for a time.
+CREATE TABLE recycled_users (
+    operation_id bigint NOT NULL,
+    id           bigint NOT NULL,
+    name         varchar NOT NULL,
+    email        varchar COLLATE "C" NOT NULL,
+    password     varchar NOT NULL,
+    role_id      integer NOT NULL,
+    created_at   timestamptz NOT NULL,
+    updated_at   timestamptz,
+    active       boolean NOT NULL,
+    version      integer NOT NULL,
+    created_in   bigint,
+    restored_in  bigint,
+    CONSTRAINT recycled_users_pk PRIMARY KEY (id, operation_id)
+);
+
+CREATE INDEX recycled_users_operation_id_idx ON recycled_users (operation_id);
+CREATE INDEX recycled_users_email_idx ON recycled_users (email);
+
+COMMENT ON TABLE recycled_users IS 'Users as they were when an operation deleted them.';
+COMMENT ON COLUMN recycled_users.restored_in IS 'The operation that brought the user back.';
+
+CREATE TABLE recycled_grants (
+    operation_id bigint NOT NULL,
+    user_id      bigint NOT NULL,
+    claim_id     bigint NOT NULL,
+    reason       varchar,
+    expires_at   timestamptz,
+    CONSTRAINT recycled_grants_pk PRIMARY KEY (user_id, claim_id, operation_id)
+);
+
+CREATE INDEX recycled_grants_operation_id_idx ON recycled_grants (operation_id);
+
+COMMENT ON TABLE recycled_grants IS 'What the users in recycled_users held.';
+
+CREATE TABLE recycled_passwords (
+    operation_id bigint NOT NULL,
+    user_id      bigint NOT NULL,
+    password     varchar NOT NULL,
+    CONSTRAINT recycled_passwords_pk PRIMARY KEY (operation_id, user_id)
+);
+
+CREATE INDEX recycled_passwords_user_id_idx ON recycled_passwords (user_id);
+
+COMMENT ON TABLE recycled_passwords IS 'The hashes that an operation replaced.';
+
+-- The seals: a chain of digests over the history, by which usermgr proves that it is whole.
+CREATE TABLE seals (
+    id         bigint GENERATED ALWAYS AS IDENTITY,
+    sealed_at  timestamptz NOT NULL,
+    operations bigint NOT NULL,
+    changes    bigint NOT NULL,
+    previous   varchar NOT NULL,
+    digest     varchar NOT NULL,
+    public_key varchar,
+    signature  varchar,
+    CONSTRAINT seals_pk PRIMARY KEY (id)
+);
+
+COMMENT ON TABLE seals IS 'Seals, each over the rows since the one before. Append-only.';
+COMMENT ON COLUMN seals.previous IS 'The digest of the seal before; empty for the first.';
+COMMENT ON COLUMN seals.digest IS 'The digest over the leaves of all blocks and the seal before.';
+
+CREATE TABLE seal_blocks (
+    seal_id bigint NOT NULL,
+    number  integer NOT NULL,
+    leaves  varchar NOT NULL,
+    CONSTRAINT seal_blocks_pk PRIMARY KEY (seal_id, number)
+);
+
+COMMENT ON TABLE seal_blocks IS 'The rows that a seal covers, with the digest of each.';
+
+CREATE TABLE sealed_operations (
+    operation_id bigint NOT NULL,
+    seal_id      bigint NOT NULL,
+    CONSTRAINT sealed_operations_pk PRIMARY KEY (operation_id)
+);
+
+COMMENT ON TABLE sealed_operations IS 'Which seal covers which operation.';
+
+CREATE TRIGGER seals_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON seals
+    FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only();
+CREATE TRIGGER seal_blocks_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON seal_blocks
+    FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only();
+CREATE TRIGGER sealed_operations_append_only BEFORE UPDATE OR DELETE OR TRUNCATE
+    ON sealed_operations FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only();
 
 -- The stamp by which usermgr recognises the schema: Alembic's, under a name of our own, so that an
 -- application that uses Alembic itself has its alembic_version beside it.
@@ -136,6 +260,6 @@ CREATE TABLE usermgr_version (
     CONSTRAINT usermgr_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO usermgr_version (version_num) VALUES ('0003');
+INSERT INTO usermgr_version (version_num) VALUES ('0004');
 
 COMMIT;

@@ -116,7 +116,10 @@ class UserPage:
 
 @dataclass(frozen=True, slots=True)
 class OperationRecord:
-    """One command or request that changed something."""
+    """One command or request that changed something.
+
+    ``undoes`` is the operation that it undid, None for any other than an undo.
+    """
 
     id: int
     command: str
@@ -126,6 +129,7 @@ class OperationRecord:
     finished_at: datetime
     outcome: str
     counts: dict[str, int]
+    undoes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +171,7 @@ class OperationDetail:
     finished_at: datetime
     outcome: str
     counts: dict[str, int]
+    undoes: int | None
     changes: tuple[Change, ...]
 
 

@@ -183,7 +183,7 @@ def test_merging_keeps_the_lowest_id_and_every_grant_once(empty_database: Databa
         PLAIN,
     )
     assert rows(database, "SELECT id, role_id FROM users ORDER BY id") == [(1, 1), (2, 2), (7, 2)]
-    assert rows(database, "SELECT * FROM user_claims ORDER BY 1, 2") == [
+    assert rows(database, "SELECT user_id, claim_id FROM user_claims ORDER BY 1, 2") == [
         (1, 1),
         (1, 2),
         (2, 1),

@@ -103,7 +103,12 @@ def test_the_head_revision_is_the_newest_migration():
     for path in sorted((migrations_folder() / "versions").glob("*.py")):
         found = re.findall(r'^(?:down_)?revision = (?:"(\d+)"|None)$', path.read_text(), re.M)
         declared.append((path.name[:4], *found))
-    assert declared == [("0001", "0001", ""), ("0002", "0002", "0001"), ("0003", "0003", "0002")]
+    assert declared == [
+        ("0001", "0001", ""),
+        ("0002", "0002", "0001"),
+        ("0003", "0003", "0002"),
+        ("0004", "0004", "0003"),
+    ]
     assert list(revision_titles())[-1] == HEAD_REVISION
 
 

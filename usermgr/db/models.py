@@ -6,6 +6,7 @@ The names of the first four tables and their constraints are those of the challe
 
 from __future__ import annotations
 
+import secrets
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,13 +28,14 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
     func,
     text,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-HEAD_REVISION = "0003"
+HEAD_REVISION = "0004"
 """The revision this program works with; a test holds it to the newest file in migrations/."""
 
 VERSION_TABLE = "usermgr_version"
@@ -95,11 +97,19 @@ BinaryText = Text.with_variant(String(collation="C"), "postgresql")
 
 metadata = MetaData()
 
+
+def _index_of_few(name: str, column: Column[Any]) -> None:
+    """Index a column that is empty nearly everywhere, where it is not."""
+    filled = column.is_not(None)
+    Index(name, column, postgresql_where=filled, sqlite_where=filled)
+
+
 roles = Table(
     "roles",
     metadata,
     Column("id", Integer, Identity(always=True), nullable=False),
     Column("description", Text, nullable=False),
+    Column("protected", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("id", name="roles_pk"),
     sqlite_autoincrement=True,
 )
@@ -111,6 +121,7 @@ claims = Table(
     Column("id", BigId, Identity(always=True), nullable=False),
     Column("description", Text, nullable=False),
     Column("active", Boolean, nullable=False, server_default=true()),
+    Column("protected", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("id", name="claims_pk"),
     sqlite_autoincrement=True,
 )
@@ -142,11 +153,14 @@ user_claims = Table(
     metadata,
     Column("user_id", BigId, nullable=False),
     Column("claim_id", BigId, nullable=False),
+    Column("reason", Text, nullable=True),
+    Column("expires_at", Instant, nullable=True),
     PrimaryKeyConstraint("user_id", "claim_id", name="user_claims_pk"),
     ForeignKeyConstraint(["user_id"], ["users.id"], name="user_claims_fk"),
     ForeignKeyConstraint(["claim_id"], ["claims.id"], name="user_claims_fk_1"),
 )
 Index("user_claims_claim_id_idx", user_claims.c.claim_id)
+_index_of_few("user_claims_expires_at_idx", user_claims.c.expires_at)
 
 operations = Table(
     "operations",
@@ -159,9 +173,11 @@ operations = Table(
     Column("finished_at", Instant, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("counts", Image, nullable=False),
+    Column("undoes", BigId, nullable=True),
     PrimaryKeyConstraint("id", name="operations_pk"),
     sqlite_autoincrement=True,
 )
+_index_of_few("operations_undoes_idx", operations.c.undoes)
 
 changes = Table(
     "changes",
@@ -174,6 +190,8 @@ changes = Table(
     Column("action", Text, nullable=False),
     Column("before", Image, nullable=True),
     Column("after", Image, nullable=True),
+    Column("salt", Text, nullable=True, default=lambda: secrets.token_hex(16)),
+    Column("digest", Text, nullable=True),
     PrimaryKeyConstraint("id", name="changes_pk"),
     ForeignKeyConstraint(
         ["operation_id"],
@@ -187,3 +205,77 @@ changes = Table(
 Index("changes_operation_id_idx", changes.c.operation_id)
 Index("changes_entity_idx", changes.c.entity, changes.c.entity_id)
 Index("changes_name_idx", changes.c.entity, changes.c.name)
+
+recycled_users = Table(
+    "recycled_users",
+    metadata,
+    Column("operation_id", BigId, nullable=False),
+    Column("id", BigId, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("email", BinaryText, nullable=False),
+    Column("password", Text, nullable=False),
+    Column("role_id", Integer, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("updated_at", Instant, nullable=True),
+    Column("active", Boolean, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_in", BigId, nullable=True),
+    Column("restored_in", BigId, nullable=True),
+    PrimaryKeyConstraint("id", "operation_id", name="recycled_users_pk"),
+)
+Index("recycled_users_operation_id_idx", recycled_users.c.operation_id)
+Index("recycled_users_email_idx", recycled_users.c.email)
+
+recycled_grants = Table(
+    "recycled_grants",
+    metadata,
+    Column("operation_id", BigId, nullable=False),
+    Column("user_id", BigId, nullable=False),
+    Column("claim_id", BigId, nullable=False),
+    Column("reason", Text, nullable=True),
+    Column("expires_at", Instant, nullable=True),
+    PrimaryKeyConstraint("user_id", "claim_id", "operation_id", name="recycled_grants_pk"),
+)
+Index("recycled_grants_operation_id_idx", recycled_grants.c.operation_id)
+
+recycled_passwords = Table(
+    "recycled_passwords",
+    metadata,
+    Column("operation_id", BigId, nullable=False),
+    Column("user_id", BigId, nullable=False),
+    Column("password", Text, nullable=False),
+    PrimaryKeyConstraint("operation_id", "user_id", name="recycled_passwords_pk"),
+)
+Index("recycled_passwords_user_id_idx", recycled_passwords.c.user_id)
+
+seals = Table(
+    "seals",
+    metadata,
+    Column("id", BigId, Identity(always=True), nullable=False),
+    Column("sealed_at", Instant, nullable=False),
+    Column("operations", BigId, nullable=False),
+    Column("changes", BigId, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("public_key", Text, nullable=True),
+    Column("signature", Text, nullable=True),
+    PrimaryKeyConstraint("id", name="seals_pk"),
+    sqlite_autoincrement=True,
+)
+
+seal_blocks = Table(
+    "seal_blocks",
+    metadata,
+    Column("seal_id", BigId, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("leaves", Text, nullable=False),
+    PrimaryKeyConstraint("seal_id", "number", name="seal_blocks_pk"),
+)
+
+sealed_operations = Table(
+    "sealed_operations",
+    metadata,
+    Column("operation_id", BigId, autoincrement=False, nullable=False),
+    Column("seal_id", BigId, nullable=False),
+    PrimaryKeyConstraint("operation_id", name="sealed_operations_pk"),
+)

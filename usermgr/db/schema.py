@@ -31,7 +31,7 @@ from usermgr.names import visible
 from usermgr.records import Difference, SchemaReport, SchemaStatus
 from usermgr.urls import sqlite_path
 
-OUR_TABLES: Final = (*TABLES, "operations", "changes")
+OUR_TABLES: Final = tuple(metadata.tables)
 
 
 def init(
