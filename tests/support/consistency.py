@@ -11,8 +11,7 @@ from sqlalchemy import Connection, select, text
 from tests.support.databases import open_database
 from usermgr.db.models import changes, claims, operations, roles, users
 from usermgr.records import UserFilter
-from usermgr.services.lookup import iterate_users
-from usermgr.services.users import image
+from usermgr.services.lookup import find_stored, iterate_users
 
 _BROKEN = {
     "users whose operation is not there": """
@@ -72,7 +71,7 @@ def _untrue_images(connection: Connection) -> Iterator[tuple[str, int]]:
     }
     present: dict[tuple[str, int], dict[str, Any]] = {}
     for user in iterate_users(connection, UserFilter()):
-        present["user", user.id] = image(user)
+        present["user", user.id] = find_stored(connection, str(user.id)).image
     for entity, table in (("role", roles), ("claim", claims)):
         for row in connection.execute(select(table)):
             present[entity, row.id] = dict(row._mapping)

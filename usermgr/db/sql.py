@@ -85,6 +85,40 @@ def _json_list_sqlite(element: json_list, compiler: SQLCompiler, **kw: Any) -> s
     return f"json_group_array({compiler.process(element.clauses, **kw)})"
 
 
+class json_record(GenericFunction[dict[str, Any]]):  # noqa: N801 - as above
+    """One JSON object of keys and values in turn."""
+
+    type = JSON()
+    inherit_cache = True
+
+
+@compiles(json_record)
+def _json_record(element: json_record, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_build_object({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(json_record, "sqlite")
+def _json_record_sqlite(element: json_record, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"json_object({compiler.process(element.clauses, **kw)})"
+
+
+class current_instant(GenericFunction[datetime]):  # noqa: N801 - as above
+    """When the transaction began; on SQLite the statement."""
+
+    type = Instant()
+    inherit_cache = True
+
+
+@compiles(current_instant)
+def _current_instant(_element: current_instant, _compiler: SQLCompiler, **_: Any) -> str:
+    return "now()"
+
+
+@compiles(current_instant, "sqlite")
+def _current_instant_sqlite(_element: current_instant, _compiler: SQLCompiler, **_: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
+
 def escape_like(text: str) -> str:
     """The text with LIKE's wildcards escaped by a backslash."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -26,8 +26,10 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
+from usermgr.db.changing import recorded
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, violates
+from usermgr.db.images import counts_sql
 from usermgr.db.models import BinaryText, Instant
 from usermgr.db.savepoints import savepoint
 from usermgr.errors import Unavailable
@@ -73,22 +75,8 @@ ATTEMPTS: Final = 20
 """How often a merge begins again because somebody else created or deleted one of the users, or
 changed an e-mail, meanwhile."""
 
-_SORTED_CLAIMS: Final = """
-    FROM (SELECT c.description FROM user_claims g JOIN claims c ON c.id = g.claim_id
-          WHERE g.user_id = u.id ORDER BY c.description{collation}) held
-"""
 _DIALECT: Final = {
     "postgresql": {
-        "image": """
-            jsonb_build_object('id', u.id, 'name', u.name, 'email', u.email, 'role_id', u.role_id,
-                'role', r.description,
-                'claims', (SELECT coalesce(jsonb_agg(held.description), '[]') """
-        + _SORTED_CLAIMS.format(collation=' COLLATE "C"')
-        + """), 'active', u.active, 'has_password', left(u.password, 1) <> '!',
-                'version', u.version,
-                'created_at', to_char(u.created_at AT TIME ZONE 'UTC', '{instant}'),
-                'updated_at', to_char(u.updated_at AT TIME ZONE 'UTC', '{instant}'))
-        """.format(instant='YYYY-MM-DD"T"HH24\\:MI\\:SS.US"Z"'),
         "lock": " FOR UPDATE OF u",
         "analyze": "ANALYZE {}",
         "forget_plans": "DISCARD PLANS",
@@ -96,16 +84,6 @@ _DIALECT: Final = {
         "overriding": "OVERRIDING SYSTEM VALUE",
     },
     "sqlite": {
-        "image": """
-            json_object('id', u.id, 'name', u.name, 'email', u.email, 'role_id', u.role_id,
-                'role', r.description,
-                'claims', json((SELECT json_group_array(held.description) """
-        + _SORTED_CLAIMS.format(collation="")
-        + """)), 'active', json(iif(u.active, 'true', 'false')),
-                'has_password', json(iif(substr(u.password, 1, 1) <> '!', 'true', 'false')),
-                'version', u.version, 'created_at', replace(u.created_at, ' ', 'T') || 'Z',
-                'updated_at', replace(u.updated_at, ' ', 'T') || 'Z')
-        """,
         "lock": "",
         "analyze": "",
         "forget_plans": "",
@@ -339,11 +317,12 @@ _CHANGED: Final = """
 _ADDED: Final = """
     SELECT m.user_id, g.claim_id FROM usermgr_row_claims g
     JOIN usermgr_matched m ON m.number = g.number
-    LEFT JOIN user_claims h ON h.user_id = m.user_id AND h.claim_id = g.claim_id
+    LEFT JOIN user_claims h
+        ON h.user_id = m.user_id AND h.claim_id = g.claim_id AND {counts}
     WHERE h.user_id IS NULL
 """
 _HELD: Final = """
-    SELECT h.user_id, h.claim_id, m.number FROM usermgr_matched m
+    SELECT h.user_id, h.claim_id, m.number, {counts} AS counts FROM usermgr_matched m
     JOIN user_claims h ON h.user_id = m.user_id WHERE m.has_claims
 """
 """A table of its own, so that the planner knows how many there are, however old the statistics of
@@ -352,8 +331,9 @@ user_claims are."""
 _REMOVED: Final = """
     SELECT h.user_id, h.claim_id FROM usermgr_held h
     LEFT JOIN usermgr_row_claims g ON g.number = h.number AND g.claim_id = h.claim_id
-    WHERE g.number IS NULL
+    WHERE (g.number IS NULL) = h.counts
 """
+"""A grant whose time has run out is as none: it gives way to a new one, and stays otherwise."""
 
 
 def _update(op: Operation, set_passwords: bool) -> dict[str, int]:
@@ -410,20 +390,40 @@ def _differs(set_passwords: bool) -> str:
 
 
 def _find_differences(connection: Connection, differing: str, frame: str) -> None:
-    _make(connection, "usermgr_added", frame.format(_ADDED))
-    _make(connection, "usermgr_held", frame.format(_HELD))
+    counts = counts_sql(connection.dialect.name, "h")
+    _make(connection, "usermgr_added", frame.format(_ADDED.format(counts=counts)))
+    _make(connection, "usermgr_held", frame.format(_HELD.format(counts=counts)))
     _make(connection, "usermgr_removed", _REMOVED)
     _make(connection, "usermgr_changed", frame.format(_CHANGED.format(differing=differing)))
 
 
 def _apply(op: Operation, set_passwords: bool) -> dict[str, int]:
+    with recorded(op, "usermgr_changed", "update"):
+        if set_passwords:
+            _keep_passwords(op)
+        return _change(op, set_passwords)
+
+
+_CHANGED_ROWS: Final = """
+    FROM usermgr_changed c JOIN usermgr_matched m ON m.user_id = c.user_id
+    JOIN usermgr_rows i ON i.number = m.number
+"""
+
+
+def _keep_passwords(op: Operation) -> None:
+    op.connection.execute(
+        text(f"""
+            INSERT INTO recycled_passwords (operation_id, user_id, password)
+            SELECT :operation, u.id, u.password {_CHANGED_ROWS} JOIN users u ON u.id = c.user_id
+            WHERE i.password <> u.password
+        """),
+        {"operation": op.id},
+    )
+
+
+def _change(op: Operation, set_passwords: bool) -> dict[str, int]:
     connection = op.connection
     password = "coalesce(i.password, users.password)" if set_passwords else "users.password"
-    image = _DIALECT[connection.dialect.name]["image"]
-    source = (
-        "FROM usermgr_changed c JOIN users u ON u.id = c.user_id JOIN roles r ON r.id = u.role_id"
-    )
-    _make(connection, "usermgr_before", f"SELECT u.id AS user_id, {image} AS image {source}")
     updated = connection.execute(
         text(f"""
             UPDATE users SET name = coalesce(i.name, users.name),
@@ -431,9 +431,7 @@ def _apply(op: Operation, set_passwords: bool) -> dict[str, int]:
                 active = coalesce(i.active, users.active),
                 password = {password},
                 version = users.version + 1, updated_at = :now
-            FROM usermgr_changed c JOIN usermgr_matched m ON m.user_id = c.user_id
-            JOIN usermgr_rows i ON i.number = m.number
-            WHERE users.id = c.user_id
+            {_CHANGED_ROWS} WHERE users.id = c.user_id
         """).bindparams(bindparam("now", op.started_at, Instant()))
     ).rowcount
     removed = connection.execute(
@@ -448,14 +446,6 @@ def _apply(op: Operation, set_passwords: bool) -> dict[str, int]:
             " SELECT user_id, claim_id FROM usermgr_added ORDER BY user_id, claim_id"
         )
     ).rowcount
-    connection.execute(
-        text(f"""
-            INSERT INTO changes (operation_id, entity, entity_id, name, action, "before", "after")
-            SELECT :operation, 'user', u.id, u.email, 'update', b.image, {image} {source}
-            JOIN usermgr_before b ON b.user_id = u.id ORDER BY u.id
-        """),
-        {"operation": op.id},
-    )
     return {"updated": updated, "grants_added": added, "grants_removed": removed}
 
 

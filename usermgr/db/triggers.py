@@ -69,10 +69,10 @@ def _expected_postgresql() -> Iterator[tuple[str, str]]:
         events = "DELETE OR TRUNCATE" if table == "changes" else "DELETE OR UPDATE OR TRUNCATE"
         when = f"BEFORE {events} ON {table} FOR EACH STATEMENT"
         yield name, f"CREATE TRIGGER {name} {when} EXECUTE FUNCTION usermgr_append_only()"
+    when = "BEFORE UPDATE ON changes FOR EACH ROW"
     yield (
         "changes_erase_only",
-        "CREATE TRIGGER changes_erase_only BEFORE UPDATE ON changes"
-        " FOR EACH ROW EXECUTE FUNCTION usermgr_erase_only()",
+        f"CREATE TRIGGER changes_erase_only {when} EXECUTE FUNCTION usermgr_erase_only()",
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, and_
 
 from usermgr.db.engine import Operation
 from usermgr.db.errors import CLAIM_UNIQUE
+from usermgr.db.images import counts
 from usermgr.db.models import claims, user_claims
 from usermgr.records import UNSET, Claim, Unset
 from usermgr.services.labels import Labels
@@ -13,7 +14,7 @@ from usermgr.services.labels import Labels
 _CLAIMS = Labels(
     noun="claim",
     table=claims,
-    holders=user_claims.c.claim_id == claims.c.id,
+    holders=and_(user_claims.c.claim_id == claims.c.id, counts()),
     unique=CLAIM_UNIQUE,
     build=lambda row: Claim(row.id, row.description, row.active, row.users),
 )

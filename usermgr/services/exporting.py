@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, case, func
 
 from usermgr.db.ahead import prefetched
 from usermgr.db.copying import copy_out
+from usermgr.db.images import counts
 from usermgr.db.models import claims, roles, user_claims, users
 from usermgr.db.sql import escaped_list, instant_text, joined
 from usermgr.formats.writers import cell, csv_writer, escape_tsv
@@ -98,7 +99,7 @@ def _selected(
     fields: Sequence[str],
     conditions: Sequence[ColumnElement[bool]],
 ) -> Select[Any]:
-    granted = select(columns["claims"].label("held")).join_from(user_claims, claims)
+    granted = select(columns["claims"].label("held")).join_from(user_claims, claims).where(counts())
     source: FromClause = users.join(roles)
     if conditions:
         held: ColumnElement[Any] = granted.where(

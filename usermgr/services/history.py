@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, func, select, union
 
@@ -110,14 +110,25 @@ def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> 
     told = []
     for key, new in after.items():
         old = before.get(key)
-        if old == new or key in ("version", "updated_at", "role_id"):
-            continue
-        if isinstance(old, list) and isinstance(new, list):
-            told += [f"+{item}" for item in new if item not in old]
-            told += [f"-{item}" for item in old if item not in new]
-        else:
+        if key == "grants" and old is not None:
+            told += _grant_differences(old, new)
+        elif old != new and key not in _NOT_TOLD:
             told.append(f"{key}: {cell(old)} -> {cell(new)}")
     return ", ".join(told)
+
+
+_NOT_TOLD: Final = ("version", "updated_at", "role_id", "claims", "grants")
+
+
+def _grant_differences(before: list[Any], after: list[Any]) -> Iterator[str]:
+    """Claims granted (+) and revoked (-), and of the others what is said of them otherwise now."""
+    old, new = ({grant["claim"]: grant for grant in grants} for grants in (before, after))
+    yield from (f"+{claim}" for claim in new if claim not in old)
+    yield from (f"-{claim}" for claim in old if claim not in new)
+    for claim in new.keys() & old.keys():
+        for key in ("expires_at", "reason"):
+            if old[claim][key] != new[claim][key]:
+                yield f"{claim} {key}: {cell(old[claim][key])} -> {cell(new[claim][key])}"
 
 
 def _creations(

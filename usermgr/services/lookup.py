@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     Select,
     and_,
     func,
@@ -22,9 +22,20 @@ from sqlalchemy import (
     tuple_,
 )
 
+from usermgr.db.images import counts
 from usermgr.db.models import Instant, claims, roles, user_claims, users
-from usermgr.db.sql import by_code_point, escape_like, fold, in_ids, instant, json_list
+from usermgr.db.sql import (
+    by_code_point,
+    escape_like,
+    fold,
+    in_ids,
+    instant,
+    instant_text,
+    json_list,
+    json_record,
+)
 from usermgr.errors import InvalidInput
+from usermgr.formats.writers import plain
 from usermgr.names import MAX_ID, require_text, visible
 from usermgr.passwords import UNUSABLE
 from usermgr.records import User, UserFilter, UserPage, UserSort
@@ -36,9 +47,50 @@ _SORT_KEYS: dict[UserSort, ColumnElement[Any]] = {
     "name": by_code_point(users.c.name),
     "created_at": instant(users.c.created_at),
 }
+_FIELDS = tuple(field.name for field in fields(User))
 BATCH = 2_000
 SEARCH_MAX_LENGTH = 1_000
 """Characters; SQLite refuses patterns of more than 50,000 bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A user, and the image that the history keeps of it (see ``db.images``)."""
+
+    user: User
+    image: dict[str, Any]
+
+
+def find_stored(connection: Connection, reference: str) -> Stored:
+    """The user that the id or e-mail means, with its image. Raises NotFound."""
+    grants = select(
+        json_list(
+            json_record(
+                "claim_id",
+                claims.c.id,
+                "claim",
+                claims.c.description,
+                "reason",
+                user_claims.c.reason,
+                "expires_at",
+                instant_text(user_claims.c.expires_at),
+            )
+        )
+    ).join_from(user_claims, claims)
+    held = grants.where(user_claims.c.user_id == users.c.id).scalar_subquery().label("grants")
+    statement = _select().add_columns(held).where(user_condition(reference))
+    row = connection.execute(statement).first()
+    if row is None:
+        raise no_such_user(reference)
+    *columns, granted = row
+    user = _user(columns)
+    return Stored(user, user_image(user, granted or ()))
+
+
+def user_image(user: User, grants: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The image of a user who holds the grants, each with claim_id, claim, reason, expires_at."""
+    shown: dict[str, Any] = plain(asdict(user))
+    return {**shown, "grants": sorted(grants, key=lambda grant: grant["claim_id"])}
 
 
 def find_user(connection: Connection, reference: str) -> User:
@@ -92,7 +144,7 @@ def _select() -> Select[Any]:
     held = (
         select(json_list(claims.c.description))
         .join(user_claims, user_claims.c.claim_id == claims.c.id)
-        .where(user_claims.c.user_id == users.c.id)
+        .where(user_claims.c.user_id == users.c.id, counts())
         .scalar_subquery()
     )
     return select(
@@ -110,8 +162,9 @@ def _select() -> Select[Any]:
     ).join(roles, roles.c.id == users.c.role_id)
 
 
-def _user(row: Row[Any]) -> User:
-    return User(**{**row._mapping, "claims": tuple(sorted(row.claims or ()))})
+def _user(row: Sequence[Any]) -> User:
+    values = dict(zip(_FIELDS, row, strict=True))
+    return User(**{**values, "claims": tuple(sorted(values["claims"] or ()))})
 
 
 def user_conditions(connection: Connection, wanted: UserFilter) -> list[ColumnElement[bool]]:
@@ -135,7 +188,7 @@ def _holds(claim_ids: Sequence[int]) -> Iterator[ColumnElement[bool]]:
     # A database can begin with the users of one claim; the others are one condition, because
     # databases limit how many there may be.
     first, *others = claim_ids
-    held = user_claims.c.user_id == users.c.id
+    held = and_(user_claims.c.user_id == users.c.id, counts())
     yield select(literal(1)).where(held, user_claims.c.claim_id == first).exists()
     if others:
         number = select(func.count()).where(held, in_ids(user_claims.c.claim_id, others))

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, literal, select, update
 
 from usermgr import passwords
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, GRANT_CLAIM, USER_ROLE, referred_to, violation
-from usermgr.db.models import claims, roles, user_claims, users
+from usermgr.db.models import (
+    claims,
+    recycled_grants,
+    recycled_passwords,
+    recycled_users,
+    roles,
+    user_claims,
+    users,
+)
 from usermgr.db.sql import in_ids, insert_new
 from usermgr.emails import canonical_email
 from usermgr.errors import Conflict, InvalidInput, Mismatch, NotFound
-from usermgr.formats.writers import plain
 from usermgr.hashes import is_too_costly
 from usermgr.names import canonical_name
 from usermgr.records import UNSET, NewUser, User, UserChanges, Verification
-from usermgr.services.lookup import find_user
+from usermgr.services.lookup import Stored, find_stored, find_user, user_image
 from usermgr.services.references import (
     Label,
     no_such,
@@ -75,7 +81,11 @@ def create_user(op: Operation, new: NewUser, *, given: str | None = None) -> Use
         created_at=op.started_at,
         updated_at=None,
     )
-    op.record("user", user_id, email, "create", after=image(user))
+    grants = [
+        {"claim_id": claim.id, "claim": claim.description, "reason": None, "expires_at": None}
+        for claim in granted
+    ]
+    op.record("user", user_id, email, "create", after=user_image(user, grants))
     return user
 
 
@@ -98,15 +108,16 @@ def update_user(op: Operation, reference: str, wanted: UserChanges) -> User:
     """
     values = _canonical_values(op.connection, wanted)
     before = _lock_user(op.connection, reference)
-    values = {key: value for key, value in values.items() if getattr(before, key) != value}
+    user = before.user
+    values = {key: value for key, value in values.items() if getattr(user, key) != value}
     if not values:
-        return before
-    email = values.get("email", before.email)
+        return user
+    email = values.get("email", user.email)
     with (
         violation(EMAIL_UNIQUE, lambda: _email_taken(email)),
         violation(USER_ROLE, lambda: no_such(roles, str(wanted.role))),
     ):
-        _update_row(op, before.id, values)
+        _update_row(op, user.id, values)
     return _record_change(op, before, "update")
 
 
@@ -119,11 +130,13 @@ def set_password(
     InvalidInput when it is made of the user's own name or e-mail.
     """
     before = _lock_user(op.connection, reference)
+    user = before.user
     if given is not None:
-        passwords.refuse_own(given, before.name, before.email)
-    if password_hash is None and not before.has_password:
-        return before
-    _update_row(op, before.id, {"password": password_hash or passwords.UNUSABLE})
+        passwords.refuse_own(given, user.name, user.email)
+    if password_hash is None and not user.has_password:
+        return user
+    _keep_password(op, user.id)
+    _update_row(op, user.id, {"password": password_hash or passwords.UNUSABLE})
     return _record_change(op, before, "set-password")
 
 
@@ -143,9 +156,9 @@ def grant_claims(op: Operation, reference: str, claim_references: Sequence[str])
     """Grant claims; those the user holds already stay. Raises NotFound."""
     wanted = resolve_claims(op.connection, claim_references)
     before = _lock_user(op.connection, reference)
-    if not _insert_grants(op, before.id, wanted):
-        return before
-    _update_row(op, before.id, {})
+    if not _insert_grants(op, before.user.id, wanted):
+        return before.user
+    _update_row(op, before.user.id, {})
     return _record_change(op, before, "grant")
 
 
@@ -155,13 +168,13 @@ def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]
     before = _lock_user(op.connection, reference)
     revoked = op.connection.execute(
         delete(user_claims).where(
-            user_claims.c.user_id == before.id,
+            user_claims.c.user_id == before.user.id,
             in_ids(user_claims.c.claim_id, (claim.id for claim in unwanted)),
         )
     )
     if not revoked.rowcount:
-        return before
-    _update_row(op, before.id, {})
+        return before.user
+    _update_row(op, before.user.id, {})
     return _record_change(op, before, "revoke")
 
 
@@ -181,22 +194,18 @@ def delete_user(op: Operation, reference: str) -> User:
 
     Raises NotFound, and Conflict when a table of the application refers to the user.
     """
-    user = _lock_user(op.connection, reference)
+    before = _lock_user(op.connection, reference)
+    user = before.user
+    _recycle(op, user.id)
     with referred_to(f'the user "{user.email}"'):
         op.connection.execute(delete(user_claims).where(user_claims.c.user_id == user.id))
         created_in = op.connection.execute(
             delete(users).where(users.c.id == user.id).returning(users.c.created_in)
         ).scalar_one()
     # With the row goes the only sign of which operation created users together.
-    last = {**image(user), "created_in": created_in}
+    last = {**before.image, "created_in": created_in}
     op.record("user", user.id, user.email, "delete", before=last)
     return user
-
-
-def image(user: User) -> dict[str, Any]:
-    """The user as the history keeps it: the record as it is shown, ready for JSON."""
-    shown: dict[str, Any] = plain(asdict(user))
-    return shown
 
 
 def _canonical_values(connection: Connection, wanted: UserChanges) -> dict[str, Any]:
@@ -214,14 +223,14 @@ def _canonical_values(connection: Connection, wanted: UserChanges) -> dict[str, 
     return values
 
 
-def _lock_user(connection: Connection, reference: str) -> User:
+def _lock_user(connection: Connection, reference: str) -> Stored:
     # The lock is a statement of its own: a statement that waited for a lock would still see the
     # grants as they were when it began.
     locked = select(users.c.id).where(user_condition(reference)).with_for_update()
     user_id = connection.execute(locked).scalar()
     if user_id is None:
         raise no_such_user(reference)
-    return find_user(connection, str(user_id))
+    return find_stored(connection, str(user_id))
 
 
 def _update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
@@ -232,11 +241,29 @@ def _update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
     )
 
 
-def _record_change(op: Operation, before: User, action: str) -> User:
+def _record_change(op: Operation, before: Stored, action: str) -> User:
     """Under the e-mail that the user had: so the changes name each that a user ever had."""
-    after = find_user(op.connection, str(before.id))
-    op.record("user", before.id, before.email, action, before=image(before), after=image(after))
-    return after
+    user = before.user
+    after = find_stored(op.connection, str(user.id))
+    op.record("user", user.id, user.email, action, before=before.image, after=after.image)
+    return after.user
+
+
+def _keep_password(op: Operation, user_id: int) -> None:
+    """Put the hash that is about to be replaced into the recycle bin."""
+    replaced = select(literal(op.id), users.c.id, users.c.password).where(users.c.id == user_id)
+    columns = ["operation_id", "user_id", "password"]
+    op.connection.execute(insert(recycled_passwords).from_select(columns, replaced))
+
+
+def _recycle(op: Operation, user_id: int) -> None:
+    """Put the user with the grants into the recycle bin."""
+    kept = [c.name for c in users.c]
+    row = select(literal(op.id), *users.c).where(users.c.id == user_id)
+    op.connection.execute(insert(recycled_users).from_select(["operation_id", *kept], row))
+    kept = [c.name for c in user_claims.c]
+    rows = select(literal(op.id), *user_claims.c).where(user_claims.c.user_id == user_id)
+    op.connection.execute(insert(recycled_grants).from_select(["operation_id", *kept], rows))
 
 
 def _insert_grants(op: Operation, user_id: int, granted: Sequence[Label]) -> int:

@@ -1,0 +1,154 @@
+"""Changes of many users in one operation, set by set, with their images in the history.
+
+The users are those of a temporary table, which the caller fills and names. The statements are few,
+however many users there are:
+
+    lock(op, selected)                     nobody else changes these users any more
+    with recorded(op, selected, action):   images before and after, and the changes
+        ...                                the caller's own statements, and touch(op, selected)
+
+    remove(op, selected)                   deletes users, into the recycle bin
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Final
+
+from sqlalchemy import bindparam, text
+
+from usermgr.db.engine import Operation
+from usermgr.db.images import image_sql, salt_sql
+from usermgr.db.models import Instant
+
+BEFORE: Final = "usermgr_before"
+_ON_COMMIT: Final = {"postgresql": "ON COMMIT DROP", "sqlite": ""}
+_USER_COLUMNS: Final = (
+    "id, name, email, password, role_id, created_at, updated_at, active, version, created_in"
+)
+
+
+def select_into(op: Operation, name: str, select: str, parameters: dict[str, object]) -> int:
+    """Make the temporary table ``name`` of what a SELECT finds; returns the number of rows."""
+    dialect = op.connection.dialect.name
+    op.connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
+    op.connection.execute(
+        text(f"CREATE TEMPORARY TABLE {name} {_ON_COMMIT[dialect]} AS {select}"), parameters
+    )
+    if dialect == "postgresql":
+        op.connection.execute(text(f"ANALYZE {name}"))
+    number: int = op.connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()
+    return number
+
+
+def lock(op: Operation, selected: str) -> None:
+    """Lock the users, in the order of their ids; those that are gone are none of the table's any
+    more. SQLite locks everything from the beginning."""
+    lock_rows(op, selected)
+    op.connection.execute(
+        text(
+            f"DELETE FROM {selected} WHERE NOT EXISTS"
+            f" (SELECT 1 FROM users u WHERE u.id = {selected}.user_id)"
+        )
+    )
+
+
+def lock_rows(op: Operation, selected: str) -> None:
+    """The same, and the table stays as it is."""
+    if op.connection.dialect.name == "sqlite":
+        return
+    op.connection.execute(
+        text(
+            "SELECT count(*) FROM (SELECT 1 FROM users u WHERE u.id IN"
+            f" (SELECT user_id FROM {selected}) ORDER BY u.id FOR UPDATE) locked"
+        )
+    )
+
+
+@contextlib.contextmanager
+def recorded(op: Operation, selected: str, action: str) -> Iterator[None]:
+    """Record what the block does to the users, each under the e-mail that it had before."""
+    dialect = op.connection.dialect.name
+    source = f"FROM {selected} s JOIN users u ON u.id = s.user_id JOIN roles r ON r.id = u.role_id"
+    image = image_sql(dialect)
+    select_into(op, BEFORE, f"SELECT u.id AS user_id, u.email, {image} AS image {source}", {})
+    yield
+    op.connection.execute(
+        text(f"""
+            INSERT INTO changes
+                (operation_id, entity, entity_id, name, action, "before", "after", salt)
+            SELECT :operation, 'user', u.id, b.email, :action, b.image, {image}, {salt_sql(dialect)}
+            {source} JOIN {BEFORE} b ON b.user_id = u.id ORDER BY u.id
+        """),
+        {"operation": op.id, "action": action},
+    )
+
+
+def touch(op: Operation, selected: str, assignments: str = "", **values: object) -> int:
+    """Set columns of the users (``active = :active``), and count their versions up."""
+    columns = f"{assignments}, " if assignments else ""
+    statement = text(f"""
+        UPDATE users SET {columns}version = version + 1, updated_at = :now
+        WHERE id IN (SELECT user_id FROM {selected})
+    """).bindparams(bindparam("now", op.started_at, Instant()))
+    return op.connection.execute(statement, values).rowcount
+
+
+def remove(op: Operation, selected: str, *, record: bool = True) -> int:
+    """Delete the users with their grants; the recycle bin keeps them. Returns their number.
+
+    Without ``record`` the bin alone tells of it, as ``created_in`` alone tells of many creations.
+    What is raised where an application's table refers to one is the driver's IntegrityError.
+    """
+    connection, dialect = op.connection, op.connection.dialect.name
+    these = f"IN (SELECT user_id FROM {selected})"
+    if record:
+        # With the row goes the only sign of which operation created users together.
+        image = _with_created_in(dialect)
+        connection.execute(
+            text(f"""
+                INSERT INTO changes
+                    (operation_id, entity, entity_id, name, action, "before", salt)
+                SELECT :operation, 'user', u.id, u.email, 'delete', {image}, {salt_sql(dialect)}
+                FROM users u JOIN roles r ON r.id = u.role_id WHERE u.id {these} ORDER BY u.id
+            """),
+            {"operation": op.id},
+        )
+    recycle(op, selected)
+    connection.execute(text(f"DELETE FROM user_claims WHERE user_id {these}"))
+    return connection.execute(text(f"DELETE FROM users WHERE id {these}")).rowcount
+
+
+def recycle(op: Operation, selected: str) -> None:
+    """Put the users with their grants into the recycle bin, as they are."""
+    these = f"IN (SELECT user_id FROM {selected})"
+    kept_users = f"""
+        INSERT INTO recycled_users (operation_id, {_USER_COLUMNS})
+        SELECT :operation, {_USER_COLUMNS} FROM users WHERE id {these}
+    """
+    kept_grants = f"""
+        INSERT INTO recycled_grants (operation_id, user_id, claim_id, reason, expires_at)
+        SELECT :operation, user_id, claim_id, reason, expires_at FROM user_claims
+        WHERE user_id {these}
+    """
+    for statement in (kept_users, kept_grants):
+        op.connection.execute(text(statement), {"operation": op.id})
+
+
+def keep_passwords(op: Operation, selected: str) -> None:
+    """Keep the password hashes of the users, which are about to be replaced."""
+    op.connection.execute(
+        text(
+            "INSERT INTO recycled_passwords (operation_id, user_id, password)"
+            " SELECT :operation, id, password FROM users"
+            f" WHERE id IN (SELECT user_id FROM {selected})"
+        ),
+        {"operation": op.id},
+    )
+
+
+def _with_created_in(dialect: str) -> str:
+    if dialect == "sqlite":
+        return f"json_set({image_sql(dialect)}, '$.created_in', u.created_in)"
+    return f"{image_sql(dialect)} || jsonb_build_object('created_in', u.created_in)"

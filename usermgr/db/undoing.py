@@ -1,0 +1,320 @@
+"""Undoing what an operation did to users, set by set; labels are few, ``services.undoing`` has them.
+
+``find`` notes in a temporary table what is to be done with which user:
+
+    made      created or restored by the operation: to be deleted
+    changed   to get the image from before back
+    deleted   in the recycle bin: to come back
+
+``leave`` takes those out that cannot be undone, because they changed since or something that they
+need is gone, and notes why. ``apply`` does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, bindparam, text
+
+from usermgr.db import changing
+from usermgr.db.engine import Operation
+from usermgr.db.images import image_sql, salt_sql
+from usermgr.db.models import Instant
+
+_USERS: Final = "usermgr_undo"
+_GRANTS: Final = "usermgr_undo_grants"
+_LEFT: Final = "usermgr_undo_left"
+_CHOSEN: Final = "usermgr_undo_chosen"
+
+_JSON: Final = {
+    # A value of an image, and the rows of its lists.
+    "postgresql": {
+        "text": "({image} ->> '{key}')",
+        "truth": "CAST({image} ->> '{key}' AS boolean)",
+        "instant": "CAST({image} ->> '{key}' AS timestamptz)",
+        "has": "jsonb_exists({image}, '{key}')",
+        "rows": "jsonb_array_elements({image} -> '{key}') AS e (value)",
+        "item": "(e.value #>> '{{}}')",
+    },
+    "sqlite": {
+        "text": "json_extract({image}, '$.{key}')",
+        "truth": "json_extract({image}, '$.{key}')",
+        "instant": "replace(replace(json_extract({image}, '$.{key}'), 'T', ' '), 'Z', '')",
+        "has": "(json_type({image}, '$.{key}') IS NOT NULL)",
+        "rows": "json_each({image}, '$.{key}') AS e",
+        "item": "e.value",
+    },
+}
+
+_FIND: Final = """
+    SELECT c.entity_id AS user_id, c.name AS email, 'made' AS kind, true AS alone,
+        CAST({after_version} AS integer) AS version, c.after AS image
+    FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
+        AND c.before IS NULL AND c.after IS NOT NULL
+    UNION ALL SELECT u.id, u.email, 'made', false, 1, NULL FROM users u
+    WHERE u.created_in = :undone AND NOT EXISTS (SELECT 1 FROM changes c
+        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = u.id)
+    UNION ALL SELECT b.id, b.email, 'made', false, b.version, NULL FROM recycled_users b
+    WHERE b.restored_in = :undone AND NOT EXISTS (SELECT 1 FROM changes c
+        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
+    UNION ALL SELECT b.id, b.email, 'made', false, 1, NULL FROM recycled_users b
+    WHERE b.created_in = :undone AND b.restored_in IS NULL AND NOT EXISTS (SELECT 1 FROM changes c
+        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
+    UNION ALL SELECT c.entity_id, c.name, 'changed', true,
+        CAST({after_version} AS integer), c.before
+    FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
+        AND c.before IS NOT NULL AND c.after IS NOT NULL AND {is_image}
+    UNION ALL SELECT b.id, b.email, 'deleted', EXISTS (SELECT 1 FROM changes c
+        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id), NULL, NULL
+    FROM recycled_users b WHERE b.operation_id = :undone AND b.restored_in IS NULL
+    UNION ALL SELECT c.entity_id, c.name, 'lost', true, NULL, NULL FROM changes c
+    WHERE c.operation_id = :undone AND c.entity = 'user' AND c.before IS NOT NULL
+        AND c.after IS NULL AND NOT EXISTS (SELECT 1 FROM recycled_users b
+        WHERE b.operation_id = :undone AND b.id = c.entity_id AND b.restored_in IS NULL)
+"""
+_FIND_GRANTS: Final = """
+    SELECT t.user_id, CAST({claim_id} AS bigint) AS claim_id, {reason} AS reason,
+        {expires_at} AS expires_at
+    FROM {users} t, {grants} WHERE t.kind = 'changed' AND {has_grants}
+    UNION ALL
+    SELECT t.user_id, (SELECT c.id FROM claims c WHERE c.description = {item}), NULL, {no_instant}
+    FROM {users} t, {claims} WHERE t.kind = 'changed' AND NOT {has_grants}
+"""
+"""Images of former revisions hold the names of claims only."""
+
+_OBSTACLES: Final = (
+    ("was deleted since", "t.kind IN ('made', 'changed') AND u.id IS NULL"),
+    ("was changed since", "t.kind IN ('made', 'changed') AND u.version <> t.version"),
+    (
+        "was brought back, or the recycle bin does not keep it any more",
+        "t.kind = 'lost' OR (t.kind = 'deleted' AND u.id IS NOT NULL)",
+    ),
+    (
+        "its former e-mail is taken",
+        "(t.kind = 'deleted' AND EXISTS (SELECT 1 FROM users o WHERE o.email = t.email))"
+        " OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM users o WHERE o.email = {email}"
+        " AND o.id <> t.user_id))",
+    ),
+    (
+        "its former role is gone",
+        "(t.kind = 'deleted' AND NOT EXISTS (SELECT 1 FROM recycled_users b"
+        " JOIN roles r ON r.id = b.role_id WHERE b.id = t.user_id AND b.operation_id = :undone))"
+        " OR (t.kind = 'changed' AND NOT EXISTS (SELECT 1 FROM roles r"
+        " WHERE r.id = CAST({role_id} AS integer)))",
+    ),
+    (
+        "a claim that it held is gone",
+        "(t.kind = 'deleted' AND EXISTS (SELECT 1 FROM recycled_grants g"
+        " WHERE g.user_id = t.user_id AND g.operation_id = :undone"
+        " AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))"
+        " OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM {grants} g"
+        " WHERE g.user_id = t.user_id"
+        " AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))",
+    ),
+    (
+        "the password that was replaced is not kept any more",
+        "EXISTS (SELECT 1 FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'"
+        " AND c.entity_id = t.user_id AND c.action = 'set-password') AND NOT EXISTS (SELECT 1"
+        " FROM recycled_passwords p WHERE p.operation_id = :undone AND p.user_id = t.user_id)",
+    ),
+)
+_RECYCLED: Final = "name, email, password, role_id, created_at, updated_at, active, version"
+
+
+class Left(NamedTuple):
+    """A user whom the undo leaves as it is, and why."""
+
+    id: int
+    name: str
+    reason: str
+
+
+def find(op: Operation, undone: int) -> int:
+    """Note what the operation did to users; returns to how many."""
+    dialect = op.connection.dialect.name
+    return changing.select_into(
+        op,
+        _USERS,
+        _FIND.format(
+            after_version=_value(dialect, "text", "c.after", "version"),
+            is_image=_value(dialect, "has", "c.before", "email"),
+        ),
+        {"undone": undone},
+    )
+
+
+def leave(op: Operation, undone: int) -> int:
+    """Lock the users, and take those out that cannot be undone; returns how many these are."""
+    connection, dialect = op.connection, op.connection.dialect.name
+    changing.lock_rows(op, _USERS)
+    _find_grants(op)
+    image = {
+        key: _value(dialect, "text", "t.image", key) for key in ("email", "role_id")
+    }
+    reasons = " ".join(
+        f"WHEN {condition.format(**image, grants=_GRANTS)} THEN '{reason}'"
+        for reason, condition in _OBSTACLES
+    )
+    number = changing.select_into(
+        op,
+        _LEFT,
+        "SELECT * FROM (SELECT t.user_id, t.email, CASE"
+        f" {reasons} END AS reason FROM {_USERS} t LEFT JOIN users u ON u.id = t.user_id) found"
+        " WHERE reason IS NOT NULL",
+        {"undone": undone},
+    )
+    if number:
+        connection.execute(
+            text(f"DELETE FROM {_USERS} WHERE user_id IN (SELECT user_id FROM {_LEFT})")
+        )
+    return number
+
+
+def find_left(connection: Connection) -> Iterator[Left]:
+    """The users that are left, by id."""
+    statement = text(f"SELECT user_id, email, reason FROM {_LEFT} ORDER BY user_id")
+    for row in connection.execute(statement, execution_options={"yield_per": 5_000}):
+        yield Left(*row)
+
+
+def apply(op: Operation, undone: int) -> dict[str, int]:
+    """Undo the rest; returns the numbers of users that were deleted, restored and changed back."""
+    # Deleting comes first: an e-mail may have gone from one user to another.
+    deleted = sum(
+        changing.remove(op, _CHOSEN, record=alone)
+        for alone in (True, False)
+        if _choose(op, f"kind = 'made' AND alone = {str(alone).lower()}")
+    )
+    changed = _change_back(op, undone) if _choose(op, "kind = 'changed'") else 0
+    restored = _restore(op, undone) if _choose(op, "kind = 'deleted'") else 0
+    return {"deleted": deleted, "restored": restored, "changed": changed}
+
+
+def _choose(op: Operation, condition: str) -> int:
+    select = f"SELECT user_id, image, alone FROM {_USERS} WHERE {condition}"
+    return changing.select_into(op, _CHOSEN, select, {})
+
+
+def _find_grants(op: Operation) -> None:
+    dialect = op.connection.dialect.name
+    item = "e.value"
+    changing.select_into(
+        op,
+        _GRANTS,
+        _FIND_GRANTS.format(
+            users=_USERS,
+            claim_id=_value(dialect, "text", item, "claim_id"),
+            reason=_value(dialect, "text", item, "reason"),
+            expires_at=_value(dialect, "instant", item, "expires_at"),
+            no_instant="CAST(NULL AS timestamptz)" if dialect == "postgresql" else "NULL",
+            grants=_value(dialect, "rows", "t.image", "grants"),
+            claims=_value(dialect, "rows", "t.image", "claims"),
+            has_grants=_value(dialect, "has", "t.image", "grants"),
+            item=_JSON[dialect]["item"].format(),
+        ),
+        {},
+    )
+
+
+def _change_back(op: Operation, undone: int) -> int:
+    connection, dialect = op.connection, op.connection.dialect.name
+    parameters = {"undone": undone, "operation": op.id}
+    same = (
+        f"SELECT 1 FROM {_GRANTS} g WHERE g.user_id = user_claims.user_id"
+        " AND g.claim_id = user_claims.claim_id AND {}"
+    ).format(_same(dialect, "g", "user_claims"))
+    with changing.recorded(op, _CHOSEN, "undo"):
+        connection.execute(
+            text(f"""
+                INSERT INTO recycled_passwords (operation_id, user_id, password)
+                SELECT :operation, u.id, u.password FROM users u
+                JOIN {_CHOSEN} s ON s.user_id = u.id JOIN recycled_passwords p
+                    ON p.user_id = u.id AND p.operation_id = :undone
+            """),
+            parameters,
+        )
+        values = {
+            key: _value(dialect, kind, "s.image", key)
+            for key, kind in (
+                ("name", "text"),
+                ("email", "text"),
+                ("role_id", "text"),
+                ("active", "truth"),
+            )
+        }
+        changed = connection.execute(
+            text(f"""
+                UPDATE users SET name = {values["name"]}, email = {values["email"]},
+                    role_id = CAST({values["role_id"]} AS integer), active = {values["active"]},
+                    password = coalesce((SELECT p.password FROM recycled_passwords p
+                        WHERE p.user_id = users.id AND p.operation_id = :undone), users.password),
+                    version = users.version + 1, updated_at = :now
+                FROM {_CHOSEN} s WHERE s.user_id = users.id
+            """).bindparams(bindparam("now", op.started_at, Instant())),
+            {"undone": undone},
+        ).rowcount
+        connection.execute(
+            text(
+                f"DELETE FROM user_claims WHERE user_id IN (SELECT user_id FROM {_CHOSEN})"
+                f" AND NOT EXISTS ({same})"
+            )
+        )
+        connection.execute(
+            text(f"""
+                INSERT INTO user_claims (user_id, claim_id, reason, expires_at)
+                SELECT g.user_id, g.claim_id, g.reason, g.expires_at FROM {_GRANTS} g
+                JOIN {_CHOSEN} s ON s.user_id = g.user_id
+                WHERE NOT EXISTS (SELECT 1 FROM user_claims h
+                    WHERE h.user_id = g.user_id AND h.claim_id = g.claim_id)
+            """)
+        )
+    return changed
+
+
+def _restore(op: Operation, undone: int) -> int:
+    connection, dialect = op.connection, op.connection.dialect.name
+    overriding = "OVERRIDING SYSTEM VALUE" if dialect == "postgresql" else ""
+    parameters = {"undone": undone, "operation": op.id}
+    columns = f"id, {_RECYCLED}, created_in"
+    restored = connection.execute(
+        text(f"""
+            INSERT INTO users ({columns}) {overriding} SELECT {columns} FROM recycled_users
+            WHERE operation_id = :undone AND id IN (SELECT user_id FROM {_CHOSEN}) ORDER BY id
+        """),
+        {"undone": undone},
+    ).rowcount
+    for statement in (
+        """
+            INSERT INTO user_claims (user_id, claim_id, reason, expires_at)
+            SELECT user_id, claim_id, reason, expires_at FROM recycled_grants
+            WHERE operation_id = :undone AND user_id IN (SELECT user_id FROM {chosen})
+            ORDER BY user_id, claim_id
+        """,
+        """
+            UPDATE recycled_users SET restored_in = :operation
+            WHERE operation_id = :undone AND id IN (SELECT user_id FROM {chosen})
+        """,
+        """
+            INSERT INTO changes (operation_id, entity, entity_id, name, action, "after", salt)
+            SELECT :operation, 'user', u.id, u.email, 'restore', {image}, {salt}
+            FROM {chosen} s JOIN users u ON u.id = s.user_id JOIN roles r ON r.id = u.role_id
+            WHERE s.alone ORDER BY u.id
+        """,
+    ):
+        filled = statement.format(
+            chosen=_CHOSEN, image=image_sql(dialect), salt=salt_sql(dialect)
+        )
+        used = {name: value for name, value in parameters.items() if f":{name}" in filled}
+        connection.execute(text(filled), used)
+    return restored
+
+
+def _value(dialect: str, kind: str, image: str, key: str) -> str:
+    return _JSON[dialect][kind].format(image=image, key=key)
+
+
+def _same(dialect: str, one: str, other: str) -> str:
+    """Whether two grants say the same."""
+    sign = "IS NOT DISTINCT FROM" if dialect == "postgresql" else "IS"
+    return " AND ".join(f"{one}.{name} {sign} {other}.{name}" for name in ("reason", "expires_at"))
