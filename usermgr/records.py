@@ -176,6 +176,34 @@ class OperationDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class UndoReport:
+    """What an undo did to the users, roles and claims of the operation ``undoes``.
+
+    ``left`` counts what changed since and was left as it is. ``operation_id`` is the undo's own,
+    None when nothing was changed.
+    """
+
+    undoes: int
+    users_deleted: int
+    users_restored: int
+    users_changed: int
+    roles_and_claims: int
+    left: int
+    dry_run: bool
+    operation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """One thing that an undo left as it is, and why."""
+
+    entity: str
+    id: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SeedReport:
     """What ``seed`` did: rows added and rows that were there before."""
 

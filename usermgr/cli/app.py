@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "role": ("usermgr.cli.role", "Create, list, rename and delete roles."),
     "claim": ("usermgr.cli.claim", "Create, list, rename, enable, disable and delete claims."),
     "operation": ("usermgr.cli.operation", "What was changed, when, by whom."),
+    "undo": ("usermgr.cli.undo", "Undo an operation."),
     "seed": ("usermgr.cli.seed", "Fill a database with believable users."),
     "schema": ("usermgr.cli.schema", "Create, adopt, upgrade and check the database schema."),
     "config": ("usermgr.cli.config", "Show and check the settings."),

@@ -58,6 +58,7 @@ class Operation:
     started_at: datetime
     outcome: str = "ok"
     counts: dict[str, int] = field(default_factory=dict)
+    undoes: int | None = None
     _changes: list[dict[str, Any]] = field(default_factory=list)
 
     def record(
@@ -116,6 +117,7 @@ class Operation:
                     finished_at=finished_at,
                     outcome=self.outcome,
                     counts=self.counts,
+                    undoes=self.undoes,
                 )
             )
 

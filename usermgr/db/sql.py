@@ -148,6 +148,11 @@ def insert_new(connection: Connection, table: Table) -> postgresql.Insert | sqli
     return postgresql.insert(table).on_conflict_do_nothing()
 
 
+def own_ids(connection: Connection) -> str:
+    """What stands before VALUES or SELECT in an INSERT that says the ids itself."""
+    return "OVERRIDING SYSTEM VALUE" if connection.dialect.name == "postgresql" else ""
+
+
 def in_ids(column: ColumnElement[int], ids: Iterable[int]) -> ColumnElement[bool]:
     """Whether the column is one of the ids. They are written into the statement: SQLite limits the
     number of its parameters."""

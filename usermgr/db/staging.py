@@ -31,6 +31,7 @@ from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, violates
 from usermgr.db.images import counts_sql
 from usermgr.db.models import BinaryText, Instant
+from usermgr.db.sql import own_ids
 from usermgr.db.savepoints import savepoint
 from usermgr.errors import Unavailable
 
@@ -81,14 +82,12 @@ _DIALECT: Final = {
         "analyze": "ANALYZE {}",
         "forget_plans": "DISCARD PLANS",
         "on_commit": "ON COMMIT DROP",
-        "overriding": "OVERRIDING SYSTEM VALUE",
     },
     "sqlite": {
         "lock": "",
         "analyze": "",
         "forget_plans": "",
         "on_commit": "",
-        "overriding": "",
     },
 }
 
@@ -454,7 +453,7 @@ def _create_new(op: Operation, with_ids: bool) -> tuple[int, int]:
     column = value = overriding = ""
     if with_ids:
         column, value = "id, ", "i.id, "
-        overriding = _DIALECT[connection.dialect.name]["overriding"]
+        overriding = own_ids(connection)
     # In the order of the e-mails: index pages are visited once, and two imports that meet wait for
     # each other in one order.
     created = connection.execute(

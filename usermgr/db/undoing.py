@@ -21,6 +21,7 @@ from usermgr.db import changing
 from usermgr.db.engine import Operation
 from usermgr.db.images import image_sql, salt_sql
 from usermgr.db.models import Instant
+from usermgr.db.sql import own_ids
 
 _USERS: Final = "usermgr_undo"
 _GRANTS: Final = "usermgr_undo_grants"
@@ -274,12 +275,11 @@ def _change_back(op: Operation, undone: int) -> int:
 
 def _restore(op: Operation, undone: int) -> int:
     connection, dialect = op.connection, op.connection.dialect.name
-    overriding = "OVERRIDING SYSTEM VALUE" if dialect == "postgresql" else ""
     parameters = {"undone": undone, "operation": op.id}
     columns = f"id, {_RECYCLED}, created_in"
     restored = connection.execute(
         text(f"""
-            INSERT INTO users ({columns}) {overriding} SELECT {columns} FROM recycled_users
+            INSERT INTO users ({columns}) {own_ids(connection)} SELECT {columns} FROM recycled_users
             WHERE operation_id = :undone AND id IN (SELECT user_id FROM {_CHOSEN}) ORDER BY id
         """),
         {"undone": undone},

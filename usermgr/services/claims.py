@@ -11,7 +11,7 @@ from usermgr.db.models import claims, user_claims
 from usermgr.records import UNSET, Claim, Unset
 from usermgr.services.labels import Labels
 
-_CLAIMS = Labels(
+CLAIMS = Labels(
     noun="claim",
     table=claims,
     holders=and_(user_claims.c.claim_id == claims.c.id, counts()),
@@ -22,17 +22,17 @@ _CLAIMS = Labels(
 
 def create_claim(op: Operation, name: str, *, if_not_exists: bool = False) -> tuple[Claim, bool]:
     """The claim and whether it was made now. Raises Conflict when the name is taken."""
-    return _CLAIMS.create(op, name, if_not_exists=if_not_exists)
+    return CLAIMS.create(op, name, if_not_exists=if_not_exists)
 
 
 def find_claim(connection: Connection, reference: str) -> Claim:
     """The claim that the name or id means. Raises NotFound."""
-    return _CLAIMS.find(connection, reference)
+    return CLAIMS.find(connection, reference)
 
 
 def list_claims(connection: Connection) -> list[Claim]:
     """Every claim, by id."""
-    return _CLAIMS.list(connection)
+    return CLAIMS.list(connection)
 
 
 def update_claim(
@@ -43,9 +43,9 @@ def update_claim(
     A disabled claim stays granted and listed; applications are to treat it as not granted.
     """
     values = {"description": name, "active": active}
-    return _CLAIMS.update(op, reference, {k: v for k, v in values.items() if v is not UNSET})
+    return CLAIMS.update(op, reference, {k: v for k, v in values.items() if v is not UNSET})
 
 
 def delete_claim(op: Operation, reference: str) -> Claim:
     """Delete a claim. Raises NotFound, and Conflict with the number of users that hold it."""
-    return _CLAIMS.delete(op, reference)
+    return CLAIMS.delete(op, reference)

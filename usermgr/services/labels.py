@@ -1,6 +1,6 @@
 """What roles and claims have in common: named things that users hold.
 
-``Labels`` is used through the functions of ``roles`` and ``claims``.
+``Labels`` is used through the functions of ``roles`` and ``claims``; only undo has both in hand.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, insert, select, text
 from sqlalchemy import update as update_rows
 
 from usermgr.db.engine import Operation
 from usermgr.db.errors import Constraint, referred_to, violation
 from usermgr.db.savepoints import savepoint
-from usermgr.db.sql import fold
+from usermgr.db.sql import fold, own_ids
 from usermgr.errors import Conflict
 from usermgr.names import canonical_label
 from usermgr.records import Claim, Role
@@ -106,6 +106,20 @@ class Labels(Generic[L]):
                 raise
             raise self._in_use(label) from error
         op.record(self.noun, label.id, label.description, "delete", before=image(label))
+        return label
+
+    def restore(self, op: Operation, before: dict[str, Any]) -> L:
+        """Bring a deleted label back as its image says. Raises Conflict when the name is taken."""
+        names = [key for key in before if key in self.table.c]
+        statement = text(
+            f"INSERT INTO {self.table.name} ({', '.join(names)}) {own_ids(op.connection)}"
+            f" VALUES ({', '.join(f':{name}' for name in names)})"
+        )
+        with violation(self.unique, lambda: self._taken(before["description"])):
+            op.connection.execute(statement, {name: before[name] for name in names})
+        self._require_unique(op.connection, before["description"])
+        label = self.find(op.connection, str(before["id"]))
+        op.record(self.noun, label.id, label.description, "restore", after=image(label))
         return label
 
     def _select(self) -> Select[Any]:

@@ -10,7 +10,7 @@ from usermgr.db.models import roles, users
 from usermgr.records import Role
 from usermgr.services.labels import Labels
 
-_ROLES = Labels(
+ROLES = Labels(
     noun="role",
     table=roles,
     holders=users.c.role_id == roles.c.id,
@@ -21,24 +21,24 @@ _ROLES = Labels(
 
 def create_role(op: Operation, name: str, *, if_not_exists: bool = False) -> tuple[Role, bool]:
     """The role and whether it was made now. Raises Conflict when the name is taken."""
-    return _ROLES.create(op, name, if_not_exists=if_not_exists)
+    return ROLES.create(op, name, if_not_exists=if_not_exists)
 
 
 def find_role(connection: Connection, reference: str) -> Role:
     """The role that the name or id means. Raises NotFound."""
-    return _ROLES.find(connection, reference)
+    return ROLES.find(connection, reference)
 
 
 def list_roles(connection: Connection) -> list[Role]:
     """Every role, by id."""
-    return _ROLES.list(connection)
+    return ROLES.list(connection)
 
 
 def rename_role(op: Operation, reference: str, name: str) -> Role:
     """Give a role another name. Raises NotFound, and Conflict when the name is taken."""
-    return _ROLES.update(op, reference, {"description": name})
+    return ROLES.update(op, reference, {"description": name})
 
 
 def delete_role(op: Operation, reference: str) -> Role:
     """Delete a role. Raises NotFound, and Conflict with the number of users that have it."""
-    return _ROLES.delete(op, reference)
+    return ROLES.delete(op, reference)

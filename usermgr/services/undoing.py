@@ -5,20 +5,201 @@ Users are undone set by set (``db.undoing``), however many they are; roles and c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import aliased
 
 from usermgr.db import undoing
 from usermgr.db.engine import Operation
-from usermgr.db.errors import referred_to
+from usermgr.db.errors import EMAIL_UNIQUE, is_reference, referred_to, violates
 from usermgr.db.models import changes, operations
-from usermgr.errors import Conflict, Forbidden, InvalidInput, NotFound
+from usermgr.errors import Conflict, Forbidden, InvalidInput, NotFound, UserMgrError
 from usermgr.names import MAX_ID, parse_id, visible
 from usermgr.records import LeftAlone, UndoReport
 from usermgr.services.claims import CLAIMS
 from usermgr.services.labels import Labels, image
 from usermgr.services.roles import ROLES
+
+
+@dataclass(slots=True)
+class Undo:
+    """An undo that was done inside an operation, as long as its transaction is open."""
+
+    op: Operation
+    undone: int
+    dry_run: bool = False
+    labels: int = 0
+    users: dict[str, int] = field(default_factory=dict)
+    left_users: int = 0
+    left_labels: list[LeftAlone] = field(default_factory=list)
+
+    @property
+    def left(self) -> Iterator[LeftAlone]:
+        """What was left as it is, with the reasons; users first, by id."""
+        for user in undoing.find_left(self.op.connection) if self.left_users else ():
+            yield LeftAlone("user", *user)
+        yield from self.left_labels
+
+    @property
+    def report(self) -> UndoReport:
+        """What was done."""
+        return UndoReport(
+            undoes=self.undone,
+            users_deleted=self.users["deleted"],
+            users_restored=self.users["restored"],
+            users_changed=self.users["changed"],
+            roles_and_claims=self.labels,
+            left=self.left_users + len(self.left_labels),
+            dry_run=self.dry_run,
+            operation_id=self.op.id if self.op.counts and not self.dry_run else None,
+        )
+
+
+def count_undone(connection: Connection, reference: str) -> tuple[int, int]:
+    """The operation's id, and how many users, roles and claims an undo would look at, at most.
+
+    Raises NotFound; Conflict and InvalidInput for an operation that cannot be undone.
+    """
+    row = _undoable(connection, reference)
+    return row.id, sum(
+        number for what, number in row.counts.items() if not what.startswith("grant.")
+    )
+
+
+def undo_operation(op: Operation, reference: str, *, dry_run: bool = False) -> Undo:
+    """Undo what the operation did: what it created goes, what it changed gets its image from before
+    back, what it deleted comes back with id, role, claims and password hash.
+
+    What changed since, or needs something that is gone, is left and told. Raises NotFound, and
+    Conflict and InvalidInput for an operation that cannot be undone.
+    """
+    row = _undoable(op.connection, reference, lock=True)
+    undo = Undo(op, row.id, dry_run)
+    made = _label_changes(op.connection, row.id)
+    for change in made:
+        if change.after is None:
+            _undo_label(undo, change, _restore)
+    _undo_users(undo)
+    for change in made:
+        if change.after is not None:
+            _undo_label(undo, change, _delete if change.before is None else _change_back)
+    op.undoes = row.id
+    if undo.report.left:
+        op.outcome = "partial"
+    return undo
+
+
+def _undoable(connection: Connection, reference: str, *, lock: bool = False) -> Row[Any]:
+    number = parse_id(reference.strip())
+    wanted = select(operations).where(operations.c.id == number)
+    # Of two undos of one operation the second sees what the first one did.
+    row = None
+    if number is not None and number <= MAX_ID:
+        row = connection.execute(wanted.with_for_update() if lock else wanted).first()
+    if row is None:
+        raise NotFound(
+            f'no operation "{visible(reference)}"', hint="usermgr operation list shows the newest"
+        )
+    if any(what.endswith(".adopt") for what in row.counts):
+        raise InvalidInput(
+            f"operation {row.id} adopted a database: that cannot be undone",
+            hint="usermgr schema downgrade takes the tables back",
+        )
+    if any(what.endswith(".erase") for what in row.counts):
+        raise InvalidInput(f"operation {row.id} erased a person's data: that cannot be undone")
+    undone_by = _undone_by(connection, row.id)
+    if undone_by is not None:
+        raise Conflict(
+            f"operation {row.id} was undone by operation {undone_by} already",
+            hint=f"usermgr undo {undone_by} brings back what it did",
+        )
+    return row
+
+
+def _undone_by(connection: Connection, operation_id: int) -> int | None:
+    """The newest operation that undid this one and is not undone itself."""
+    undos = select(operations.c.id).where(operations.c.undoes == operation_id)
+    for undo_id in connection.execute(undos.order_by(operations.c.id.desc())).scalars():
+        if _undone_by(connection, undo_id) is None:
+            return undo_id
+    return None
+
+
+def _undo_users(undo: Undo) -> None:
+    op = undo.op
+    undo.users = {"deleted": 0, "restored": 0, "changed": 0}
+    if not undoing.find(op, undo.undone):
+        return
+    undo.left_users = undoing.leave(op, undo.undone)
+    try:
+        with referred_to("one of the users that would be deleted"):
+            undo.users = undoing.apply(op, undo.undone)
+    except IntegrityError as error:
+        if violates(error, EMAIL_UNIQUE):
+            raise Conflict(
+                "one of the e-mails was taken meanwhile", hint="try again: it is left then"
+            ) from error
+        if is_reference(error):
+            raise Conflict(
+                "a role or claim was deleted meanwhile", hint="try again: it is left then"
+            ) from error
+        raise
+    for what, key in (("delete", "deleted"), ("restore", "restored"), ("undo", "changed")):
+        op.count(f"user.{what}", undo.users[key])
+
+
+def _label_changes(connection: Connection, undone: int) -> list[Row[Any]]:
+    """The changes of roles and claims, the last one first."""
+    statement = select(
+        changes.c.entity, changes.c.entity_id, changes.c.name, changes.c.before, changes.c.after
+    ).where(changes.c.operation_id == undone, changes.c.entity.in_(["role", "claim"]))
+    return list(connection.execute(statement.order_by(changes.c.id.desc())))
+
+
+def _undo_label(undo: Undo, change: Row[Any], act: Callable[..., None]) -> None:
+    labels: Labels[Any] = ROLES if change.entity == "role" else CLAIMS
+    try:
+        with undo.op.savepoint():
+            act(undo.op, labels, change)
+        undo.labels += 1
+    except (Conflict, NotFound, Forbidden) as error:
+        undo.left_labels.append(
+            LeftAlone(change.entity, change.entity_id, change.name, error.message)
+        )
+
+
+def _restore(op: Operation, labels: Labels[Any], change: Row[Any]) -> None:
+    labels.restore(op, change.before)
+
+
+def _delete(op: Operation, labels: Labels[Any], change: Row[Any]) -> None:
+    _require_same(op, labels, change)
+    labels.delete(op, str(change.entity_id))
+
+
+def _change_back(op: Operation, labels: Labels[Any], change: Row[Any]) -> None:
+    _require_same(op, labels, change)
+    values = {key: value for key, value in change.before.items() if key != "id"}
+    labels.update(op, str(change.entity_id), values)
+
+
+def _require_same(op: Operation, labels: Labels[Any], change: Row[Any]) -> None:
+    try:
+        present = image(labels.find(op.connection, str(change.entity_id)))
+    except NotFound as error:
+        raise NotFound("was deleted since") from error
+    # A former revision knew less of them.
+    if any(present.get(key) != value for key, value in change.after.items()):
+        raise Conflict("was changed since")
+
+
+def too_many_left(undo: Undo) -> UserMgrError:
+    """The error of a strict undo that would leave something."""
+    return Conflict(
+        f"{undo.report.left} of what operation {undo.undone} did cannot be undone: "
+        "nothing was changed",
+        hint="without --strict they are left, and the rest is undone",
+    )
