@@ -22,20 +22,28 @@ USER_SORTS: tuple[UserSort, ...] = ("id", "email", "name", "created_at")
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role; ``users`` is the number of users that hold it."""
+    """A role; ``users`` is the number of users that hold it.
+
+    A ``protected`` one keeps its last active user, and cannot be deleted.
+    """
 
     id: int
     description: str
+    protected: bool
     users: int
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim; ``users`` is the number of users it is granted to."""
+    """A claim; ``users`` is the number of users it is granted to.
+
+    A ``protected`` one keeps its last active holder, and cannot be deleted nor disabled.
+    """
 
     id: int
     description: str
     active: bool
+    protected: bool
     users: int
 
 

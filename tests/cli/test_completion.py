@@ -66,7 +66,7 @@ def _offered(monkeypatch: pytest.MonkeyPatch, *words: str, shell: str = "bash") 
         (["-o", "j"], ["json", "jsonl"]),
         (["user", "list", "--output", "=", "j"], ["json", "jsonl"]),
         (["user", "list", "--fields", "id,e"], ["id,email"]),
-        (["claim", "list", "--fields", ""], ["id", "description", "active", "users"]),
+        (["claim", "list", "--fields", ""], ["id", "description", "active", "protected", "users"]),
         (["user", "history", "--fields", "be"], ["before"]),
         (["user", "list", "--sort", ""], ["id", "email", "name", "created_at"]),
         (["schema", "ddl", "--dialect", "s"], ["sqlite"]),

@@ -17,7 +17,7 @@ def _record(noun: str, label_id: int, name: str, users: int = 0, active: bool = 
     record: dict[str, object] = {"id": label_id, "description": name}
     if noun == "claim":
         record["active"] = active
-    return record | {"users": users}
+    return record | {"protected": False, "users": users}
 
 
 def test_create_show_list(cli: Command, noun: str) -> None:

@@ -60,10 +60,12 @@ def test_one_thing_and_many_things_in_every_format(cli: Command) -> None:
 
 @pytest.mark.usefixtures("company")
 def test_into_a_pipe_the_format_is_tsv_unless_a_setting_says_otherwise(cli: Command) -> None:
-    assert cli("role", "show", "1").stdout == "id\tdescription\tusers\n1\tadmin\t1\n"
+    assert cli("role", "show", "1").stdout == (
+        "id\tdescription\tprotected\tusers\n1\tadmin\tfalse\t1\n"
+    )
     env = {"USERMGR_OUTPUT": "jsonl"}
     shown = cli("role", "show", "1", env=env).stdout
-    assert shown == '{"id": 1, "description": "admin", "users": 1}\n'
+    assert shown == '{"id": 1, "description": "admin", "protected": false, "users": 1}\n'
 
 
 @pytest.mark.usefixtures("company")

@@ -80,9 +80,10 @@ def _plain(text: str) -> list[list[str]]:
 
 def test_a_list_is_a_table_and_one_thing_stands_on_lines_of_its_own(terminal: Terminal) -> None:
     status, listed = terminal.run("role", "list")
-    assert (status, _plain(listed)) == (0, [["id", "description", "users"], ["1", "admin", "1"]])
+    header, row = ["id", "description", "protected", "users"], ["1", "admin", "false", "1"]
+    assert (status, _plain(listed)) == (0, [header, row])
     status, shown = terminal.run("role", "show", "admin")
-    assert (status, _plain(shown)) == (0, [["id", "1"], ["description", "admin"], ["users", "1"]])
+    assert (status, _plain(shown)) == (0, [list(pair) for pair in zip(header, row, strict=True)])
 
 
 @pytest.mark.parametrize("columns", [80, 20])

@@ -227,16 +227,138 @@ def test_an_e_mail_that_is_freed_meanwhile_is_taken(url: str) -> None:
 
 
 def test_two_deletes_of_two_users_in_opposite_order(url: str) -> None:
+    """Both lock the users in the order of their ids, and so nobody waits in a circle."""
+    words = ("user", "delete", "2", "1", "--yes")
+
+    done = _race(url, lambda op: users.delete_users(op, ["1", "2"]), *words)
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith('error: no user "2"\n')
+    assert _run(url, "user", "list", "-o", "json").json == []
+    assert broken_promises(url) == {}
+
+
+def test_two_deletes_in_opposite_order_in_one_operation(url: str) -> None:
     """PostgreSQL ends one of the two; which one it is depends on who looks for deadlocks first."""
     words = ("user", "delete", "2", "1", "--yes")
 
     with contextlib.suppress(Unavailable):
         done = _race(
-            *(url, lambda op: users.delete_user(op, "1"), *words),
-            then=lambda op: users.delete_user(op, "2"),
+            *(url, lambda op: users.delete_user(op, "2"), *words),
+            then=lambda op: users.delete_user(op, "1"),
         )
         assert (done.exit_code, done.stdout) == (5, "")
         assert done.stderr.startswith("error: another command wanted the same rows (deadlock)")
 
     assert _run(url, "user", "list", "-o", "json").json == []
+    assert broken_promises(url) == {}
+
+
+DISABLED = UserChanges(active=False)
+GOES = (
+    ("user", "disable", "2"),
+    ("user", "delete", "2", "--yes"),
+    ("user", "update", "2", "--role", "member"),
+)
+
+
+@pytest.mark.parametrize("words", GOES, ids=" ".join)
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param(lambda op: users.update_user(op, "1", DISABLED), id="disable"),
+        pytest.param(lambda op: users.delete_users(op, ["1"]), id="delete"),
+        pytest.param(lambda op: users.update_user(op, "1", UserChanges(role="member")), id="move"),
+    ],
+)
+def test_of_two_commands_that_take_the_last_two_users_of_a_role_one_fails(
+    url: str, first: Callable[[Operation], object], words: tuple[str, ...]
+) -> None:
+    assert _run(url, "role", "protect", "admin").exit_code == 0
+
+    done = _race(url, first, *words)
+
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert done.stderr.startswith(
+        'error: no active user would be left with the protected role "admin"\nhint: '
+    )
+    assert _run(url, "user", "list", "--role", "admin", "--active", "-o", "json").json != []
+    assert broken_promises(url) == {}
+
+
+def test_of_two_commands_that_take_the_last_two_holders_of_a_claim_one_fails(url: str) -> None:
+    for words in (("user", "grant", "1", "read"), ("user", "grant", "2", "read")):
+        assert _run(url, *words).exit_code == 0
+    assert _run(url, "claim", "protect", "read").exit_code == 0
+
+    done = _race(*(url, lambda op: users.revoke_claims(op, "1", ["read"])), "user", "disable", "2")
+
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert 'the protected claim "read"' in done.stderr
+    assert broken_promises(url) == {}
+
+
+def test_a_role_that_is_no_longer_protected_by_then_keeps_nobody(url: str) -> None:
+    assert _run(url, "user", "disable", "1").exit_code == 0
+    assert _run(url, "role", "protect", "admin").exit_code == 0
+
+    done = _race(
+        *(url, lambda op: roles.protect_roles(op, ["admin"], protected=False)),
+        *("user", "disable", "2"),
+    )
+
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_a_user_who_gets_the_role_meanwhile_lets_the_other_go(url: str) -> None:
+    assert _run(url, "user", "update", "1", "--role", "member").exit_code == 0
+    assert _run(url, "role", "protect", "admin").exit_code == 0
+
+    def first(op: Operation) -> None:
+        users.update_user(op, "1", UserChanges(role="admin"))
+        users.update_user(op, "2", UserChanges(name="New"))
+
+    done = _race(url, first, "user", "disable", "2")
+
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_who_grants_a_protected_role_does_not_wait_for_a_guard(url: str) -> None:
+    """A guard keeps other guards out, and not those who refer to what it has locked."""
+    assert _run(url, "role", "protect", "admin").exit_code == 0
+    new = ("--name", "C", "--email", "c@example.com", "--role", "admin", "--no-password")
+    database = open_database(url)
+    with database.operation("first", "tester") as op:
+        users.update_user(op, "1", DISABLED)
+        created = _run(url, "user", "create", *new)
+    database.engine.dispose()
+
+    assert (created.exit_code, created.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", GOES, ids=" ".join)
+def test_on_sqlite_as_well_the_second_of_the_last_two_stays(
+    migrated_sqlite_url: str, words: tuple[str, ...]
+) -> None:
+    url = migrated_sqlite_url
+    for line in (
+        ("role", "create", "admin"),
+        ("role", "create", "member"),
+        ("user", "create", "--name", "A", "--email", "a@example.com", "--role", "admin"),
+        ("user", "create", "--name", "B", "--email", "b@example.com", "--role", "admin"),
+        ("role", "protect", "admin"),
+    ):
+        assert _run(url, *line).exit_code == 0
+    database = open_database(url)
+    with contextlib.ExitStack() as ended:
+        with database.operation("first", "tester") as op:
+            users.update_user(op, "1", DISABLED)
+            process = ended.enter_context(_start(url, *words))
+            with pytest.raises(subprocess.TimeoutExpired):  # It waits for the write lock.
+                process.wait(timeout=1)
+        stdout, stderr = process.communicate(timeout=60)
+    database.engine.dispose()
+
+    assert (process.returncode, stdout) == (7, "")
+    assert 'the protected role "admin"' in stderr
     assert broken_promises(url) == {}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from tests.support.databases import CollectStatements
-from usermgr.db.engine import Database
-from usermgr.records import NewUser, UserFilter
-from usermgr.services.claims import create_claim
+from usermgr.db.engine import Database, Operation
+from usermgr.records import NewUser, UserChanges, UserFilter
+from usermgr.services import users
+from usermgr.services.claims import create_claim, protect_claims
 from usermgr.services.lookup import find_user, list_users
-from usermgr.services.roles import create_role
+from usermgr.services.roles import create_role, protect_roles
 from usermgr.services.users import create_user
 
 CLAIMS = ("a", "b", "c")
@@ -65,6 +70,69 @@ def test_creating_a_user_takes_at_most_six_statements(
         create_user(op, NewUser("Rui", "rui@example.com", "member", CLAIMS))
     verbs = [statement.split()[0] for statement in sent if not statement.startswith("BEGIN")]
     assert verbs == ["SELECT", "SELECT", "INSERT", "INSERT", "INSERT", "INSERT"]
+
+
+def _guarding(sent: list[str]) -> list[str]:
+    return [statement for statement in sent if "protected" in statement]
+
+
+DISABLED, MOVED = UserChanges(active=False), UserChanges(role="member")
+TAKES: dict[str, Callable[[Operation], object]] = {
+    "disable": lambda op: users.update_user(op, "1", DISABLED),
+    "disable two": lambda op: users.update_users(op, ["1", "2"], DISABLED),
+    "move": lambda op: users.update_user(op, "1", MOVED),
+    "revoke": lambda op: users.revoke_claims(op, "1", ["a"]),
+    "delete": lambda op: users.delete_user(op, "1"),
+    "delete two": lambda op: users.delete_users(op, ["1", "2"]),
+}
+GIVES: dict[str, Callable[[Operation], object]] = {
+    "create": lambda op: create_user(op, NewUser("Rui", "rui@example.com", "member", CLAIMS)),
+    "rename": lambda op: users.update_user(op, "1", UserChanges(name="Rui")),
+    "enable": lambda op: users.update_user(op, "1", UserChanges(active=True)),
+    "grant": lambda op: users.grant_claims(op, "1", ["a"]),
+    "set password": lambda op: users.set_password(op, "1", None),
+}
+
+
+@pytest.mark.parametrize("act", TAKES.values(), ids=TAKES.keys())
+def test_where_nothing_is_protected_a_guard_is_one_query(
+    database: Database, statements: CollectStatements, act: Callable[[Operation], object]
+) -> None:
+    _create_users(database, 3)
+    with statements(database) as sent, database.operation("test", "tester") as op:
+        act(op)
+    assert len(_guarding(sent)) == 1
+
+
+@pytest.mark.parametrize("act", GIVES.values(), ids=GIVES.keys())
+def test_what_takes_nothing_away_is_not_guarded(
+    database: Database, statements: CollectStatements, act: Callable[[Operation], object]
+) -> None:
+    _create_users(database, 3)
+    with statements(database) as sent, database.operation("test", "tester") as op:
+        act(op)
+    assert _guarding(sent) == []
+
+
+@pytest.mark.parametrize("number", [1, 20])
+def test_a_guard_takes_four_queries_however_many_users_there_are(
+    database: Database, statements: CollectStatements, number: int
+) -> None:
+    _create_users(database, number + 1)
+    with database.operation("test", "tester") as op:
+        protect_roles(op, ["member"])
+        protect_claims(op, ["a"])
+    named = [str(user_id) for user_id in range(1, number + 1)]
+    with statements(database) as sent, database.operation("test", "tester") as op:
+        users.update_users(op, named, DISABLED)
+    found, lock_roles, lock_claims, counted = [
+        statement
+        for statement in sent
+        if "protected" in statement or statement.startswith(("SELECT roles.id", "SELECT claims.id"))
+    ]
+    assert ("FOR NO KEY UPDATE" in lock_roles) == ("FOR NO KEY UPDATE" in lock_claims)
+    assert ("FOR NO KEY UPDATE" in lock_roles) != database.is_sqlite
+    assert found != counted
 
 
 def _opening(database: Database) -> int:

@@ -26,8 +26,11 @@ _UNWRITABLE: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.
 
 GROUPS: dict[str, tuple[str, str]] = {
     "user": ("usermgr.cli.user", "Create, find, list, change and delete users."),
-    "role": ("usermgr.cli.role", "Create, list, rename and delete roles."),
-    "claim": ("usermgr.cli.claim", "Create, list, rename, enable, disable and delete claims."),
+    "role": ("usermgr.cli.role", "Create, list, rename, protect and delete roles."),
+    "claim": (
+        "usermgr.cli.claim",
+        "Create, list, rename, enable, disable, protect and delete claims.",
+    ),
     "operation": ("usermgr.cli.operation", "What was changed, when, by whom."),
     "undo": ("usermgr.cli.undo", "Undo an operation."),
     "seed": ("usermgr.cli.seed", "Fill a database with believable users."),

@@ -11,7 +11,9 @@ from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
 from usermgr.records import Claim
 
-app = new_group("Create, list, rename, enable, disable and delete claims: what users are granted.")
+app = new_group(
+    "Create, list, rename, enable, disable, protect and delete claims: what users are granted."
+)
 
 ClaimArgument = Annotated[
     str, typer.Argument(metavar="CLAIM", help="Name or id.", autocompletion=complete_claims)
@@ -95,8 +97,20 @@ def disable(ctx: typer.Context, claims: ClaimsArgument) -> None:
 
 
 @app.command()
+def protect(ctx: typer.Context, claims: ClaimsArgument) -> None:
+    """Protect claims: their last active holder keeps them, and nobody deletes or disables them."""
+    _set_protected(ctx, claims, protected=True)
+
+
+@app.command()
+def unprotect(ctx: typer.Context, claims: ClaimsArgument) -> None:
+    """Take the protection of claims away."""
+    _set_protected(ctx, claims, protected=False)
+
+
+@app.command()
 def delete(ctx: typer.Context, claim: ClaimArgument) -> None:
-    """Delete a claim that is granted to no user."""
+    """Delete a claim that is granted to no user, and that is not protected."""
     from usermgr.services.claims import delete_claim
 
     run = app_of(ctx)
@@ -114,3 +128,16 @@ def _set_active(ctx: typer.Context, claims: list[str], *, active: bool) -> None:
         named = resolve_claims(op.connection, claims)
         updated = [update_claim(op, str(claim.id), active=active) for claim in named]
     run.output.named(updated)
+
+
+def _set_protected(ctx: typer.Context, claims: list[str], *, protected: bool) -> None:
+    from usermgr.services.claims import protect_claims
+    from usermgr.services.guards import without_holder
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=Claim) as op:
+        changed = protect_claims(op, claims, protected=protected)
+        unheld = without_holder(op, changed) if protected else []
+    for claim in unheld:
+        run.output.note(f'note: no active user holds the claim "{claim.description}" yet')
+    run.output.named(changed)

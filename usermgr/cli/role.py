@@ -11,10 +11,19 @@ from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
 from usermgr.records import Role
 
-app = new_group("Create, list, rename and delete roles. A user has exactly one.")
+app = new_group("Create, list, rename, protect and delete roles. A user has exactly one.")
 
 RoleArgument = Annotated[
     str, typer.Argument(metavar="ROLE", help="Name or id.", autocompletion=complete_roles)
+]
+
+RolesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ROLE...",
+        help="Names or ids; all are done, or none.",
+        autocompletion=complete_roles,
+    ),
 ]
 
 
@@ -74,11 +83,36 @@ def update(
 
 
 @app.command()
+def protect(ctx: typer.Context, roles: RolesArgument) -> None:
+    """Protect roles: their last active user keeps them, and nobody deletes them."""
+    _set_protected(ctx, roles, protected=True)
+
+
+@app.command()
+def unprotect(ctx: typer.Context, roles: RolesArgument) -> None:
+    """Take the protection of roles away."""
+    _set_protected(ctx, roles, protected=False)
+
+
+@app.command()
 def delete(ctx: typer.Context, role: RoleArgument) -> None:
-    """Delete a role that no user has."""
+    """Delete a role that no user has, and that is not protected."""
     from usermgr.services.roles import delete_role
 
     run = app_of(ctx)
     with run.operation(ctx, shows=Role) as op:
         deleted = delete_role(op, role)
     run.output.record(deleted)
+
+
+def _set_protected(ctx: typer.Context, roles: list[str], *, protected: bool) -> None:
+    from usermgr.services.guards import without_holder
+    from usermgr.services.roles import protect_roles
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=Role) as op:
+        changed = protect_roles(op, roles, protected=protected)
+        unheld = without_holder(op, changed) if protected else []
+    for role in unheld:
+        run.output.note(f'note: no active user has the role "{role.description}" yet')
+    run.output.named(changed)

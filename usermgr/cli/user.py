@@ -80,13 +80,13 @@ def disable(ctx: typer.Context, users: UsersArgument) -> None:
 @app.command()
 def delete(ctx: typer.Context, users: UsersArgument) -> None:
     """Delete users with their grants. Asks on a terminal; needs --yes without one."""
-    from usermgr.services.users import delete_user, distinct_users
+    from usermgr.services.users import delete_users
 
     run = app_of(ctx)
     if run.prompts.must_confirm():
         users = _confirmed(run, users)
     with run.operation(ctx, shows=User) as op:
-        deleted = [delete_user(op, user) for user in distinct_users(op.connection, users)]
+        deleted = delete_users(op, users)
     run.output.named(deleted)
 
 
@@ -141,11 +141,9 @@ def _confirmed(run: AppContext, references: list[str]) -> list[str]:
 
 
 def _set_active(ctx: typer.Context, users: list[str], *, active: bool) -> None:
-    from usermgr.services.users import distinct_users, update_user
+    from usermgr.services.users import update_users
 
-    wanted = UserChanges(active=active)
     run = app_of(ctx)
     with run.operation(ctx, shows=User) as op:
-        named = distinct_users(op.connection, users)
-        updated = [update_user(op, user, wanted) for user in named]
+        updated = update_users(op, users, UserChanges(active=active))
     run.output.named(updated)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection, and_
 
 from usermgr.db.engine import Operation
@@ -16,7 +18,7 @@ CLAIMS = Labels(
     table=claims,
     holders=and_(user_claims.c.claim_id == claims.c.id, counts()),
     unique=CLAIM_UNIQUE,
-    build=lambda row: Claim(row.id, row.description, row.active, row.users),
+    build=lambda row: Claim(row.id, row.description, row.active, row.protected, row.users),
 )
 
 
@@ -38,14 +40,26 @@ def list_claims(connection: Connection) -> list[Claim]:
 def update_claim(
     op: Operation, reference: str, *, name: str | Unset = UNSET, active: bool | Unset = UNSET
 ) -> Claim:
-    """Rename, enable or disable a claim. Raises NotFound, and Conflict when the name is taken.
+    """Rename, enable or disable a claim.
 
-    A disabled claim stays granted and listed; applications are to treat it as not granted.
+    Raises NotFound, Conflict when the name is taken, and Forbidden when a protected one is to be
+    disabled. A disabled claim stays granted and listed; applications treat it as not granted.
     """
     values = {"description": name, "active": active}
     return CLAIMS.update(op, reference, {k: v for k, v in values.items() if v is not UNSET})
 
 
+def protect_claims(
+    op: Operation, references: Sequence[str], *, protected: bool = True
+) -> Sequence[Claim]:
+    """Protect claims, or take the protection away: all, each once, or none. Raises NotFound."""
+    return CLAIMS.protect(op, references, protected=protected)
+
+
 def delete_claim(op: Operation, reference: str) -> Claim:
-    """Delete a claim. Raises NotFound, and Conflict with the number of users that hold it."""
+    """Delete a claim.
+
+    Raises NotFound, Forbidden when it is protected, and Conflict with the number of users that
+    hold it.
+    """
     return CLAIMS.delete(op, reference)

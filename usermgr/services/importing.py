@@ -11,6 +11,7 @@ tell what is wrong with every row.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from usermgr.services.frames import (
     FrameSource,
     Kind,
 )
+from usermgr.services.guards import holders_kept
 from usermgr.services.label_ids import LabelIds
 from usermgr.services.problems import Problems
 from usermgr.services.references import no_such
@@ -228,14 +230,17 @@ class Import:
                         op.connection, staging.grants.name, STAGED_GRANT_COLUMNS, frame.grants
                     )
         fails = options.on_error == "fail"
-        counts = staging.merge(
-            op,
-            on_conflict=options.on_conflict,
-            set_passwords=options.set_passwords,
-            with_ids=options.with_ids,
-            default_role_id=self._default_role_id,
-            stop_at_problems=fails,
-        )
+        # The users that are changed are found and locked in there. A file may name the successor.
+        updates = options.on_conflict == "update"
+        with holders_kept(op) if updates else contextlib.nullcontext():
+            counts = staging.merge(
+                op,
+                on_conflict=options.on_conflict,
+                set_passwords=options.set_passwords,
+                with_ids=options.with_ids,
+                default_role_id=self._default_role_id,
+                stop_at_problems=fails,
+            )
         counts.pop("rejected")
         self._counts.update(counts)
         self._problems.begin()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -19,7 +19,8 @@ from usermgr.db.sql import fold, own_ids
 from usermgr.errors import Conflict
 from usermgr.names import canonical_label
 from usermgr.records import Claim, Role
-from usermgr.services.references import label_condition, no_such
+from usermgr.services.guards import is_protected
+from usermgr.services.references import label_condition, no_such, resolve_labels
 
 L = TypeVar("L", Role, Claim)
 
@@ -67,13 +68,19 @@ class Labels(Generic[L]):
         return [self.build(row) for row in rows]
 
     def update(self, op: Operation, reference: str, values: dict[str, Any]) -> L:
-        """Set columns of a label. Raises NotFound, and Conflict when a new name is taken."""
+        """Set columns of a label.
+
+        Raises NotFound, Conflict when a new name is taken, and Forbidden when a protected one is to
+        be disabled.
+        """
         if "description" in values:
             name = canonical_label(values["description"], f"{self.noun} name")
             values = {**values, "description": name}
         before = self._lock(op.connection, reference)
         if all(getattr(before, key) == value for key, value in values.items()):
             return before
+        if before.protected and values.get("active") is False:
+            raise is_protected(self.noun, before.description, "disabled")
         with violation(self.unique, lambda: self._taken(values["description"])):
             op.connection.execute(
                 update_rows(self.table).where(self.table.c.id == before.id).values(values)
@@ -90,10 +97,17 @@ class Labels(Generic[L]):
         )
         return after
 
+    def protect(self, op: Operation, references: Sequence[str], *, protected: bool) -> Sequence[L]:
+        """Protect labels, or take the protection away: all, each once, or none. Raises NotFound."""
+        named = resolve_labels(op.connection, self.table, references)
+        return [self.update(op, str(label.id), {"protected": protected}) for label in named]
+
     def delete(self, op: Operation, reference: str) -> L:
-        """Delete a label. Raises NotFound, and Conflict with the number of holders if any, or with
-        the table of the application that refers to it."""
+        """Delete a label. Raises NotFound, Forbidden when it is protected, and Conflict with the
+        number of holders if any, or with the table of the application that refers to it."""
         label = self._lock(op.connection, reference)
+        if label.protected:
+            raise is_protected(self.noun, label.description, "deleted")
         try:
             with (
                 savepoint(op.connection),

@@ -69,9 +69,17 @@ def resolve_role(connection: Connection, reference: str) -> Label:
 
 def resolve_claims(connection: Connection, references: Iterable[str]) -> list[Label]:
     """The claims that the names or ids mean, each once, in the order given. Raises NotFound."""
-    wanted = [(claims, reference) for reference in references]
+    return resolve_labels(connection, claims, references)
+
+
+def resolve_labels(connection: Connection, table: Table, references: Iterable[str]) -> list[Label]:
+    """The roles or claims that the names or ids mean, each once, in the order given.
+
+    Raises NotFound, and InvalidInput when there is none.
+    """
+    wanted = [(table, reference) for reference in references]
     if not wanted:
-        raise InvalidInput("no claim was named")
+        raise InvalidInput(f"no {_kind(table)} was named")
     return _unique(_resolve(connection, wanted))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from usermgr.db.engine import Operation
@@ -15,7 +17,7 @@ ROLES = Labels(
     table=roles,
     holders=users.c.role_id == roles.c.id,
     unique=ROLE_UNIQUE,
-    build=lambda row: Role(row.id, row.description, row.users),
+    build=lambda row: Role(row.id, row.description, row.protected, row.users),
 )
 
 
@@ -39,6 +41,17 @@ def rename_role(op: Operation, reference: str, name: str) -> Role:
     return ROLES.update(op, reference, {"description": name})
 
 
+def protect_roles(
+    op: Operation, references: Sequence[str], *, protected: bool = True
+) -> Sequence[Role]:
+    """Protect roles, or take the protection away: all, each once, or none. Raises NotFound."""
+    return ROLES.protect(op, references, protected=protected)
+
+
 def delete_role(op: Operation, reference: str) -> Role:
-    """Delete a role. Raises NotFound, and Conflict with the number of users that have it."""
+    """Delete a role.
+
+    Raises NotFound, Forbidden when it is protected, and Conflict with the number of users that
+    have it.
+    """
     return ROLES.delete(op, reference)

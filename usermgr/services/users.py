@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from usermgr.errors import Conflict, InvalidInput, Mismatch, NotFound
 from usermgr.hashes import is_too_costly
 from usermgr.names import canonical_name
 from usermgr.records import UNSET, NewUser, User, UserChanges, Verification
+from usermgr.services.guards import holders_kept
 from usermgr.services.lookup import Stored, find_stored, find_user, user_image
 from usermgr.services.references import (
     Label,
@@ -104,10 +106,29 @@ def ensure_user(op: Operation, new: NewUser, *, given: str | None = None) -> tup
 def update_user(op: Operation, reference: str, wanted: UserChanges) -> User:
     """Change what is not UNSET; a change to what is there already changes nothing.
 
-    Raises NotFound for the user or the role, Conflict when the e-mail is taken.
+    Raises NotFound for the user or the role, Conflict when the e-mail is taken, and Forbidden when
+    a protected role or claim would lose its last active user.
     """
     values = _canonical_values(op.connection, wanted)
     before = _lock_user(op.connection, reference)
+    with _kept(op, values, [before.user.id]):
+        return _update_user(op, before, values, wanted)
+
+
+def update_users(op: Operation, references: Sequence[str], wanted: UserChanges) -> list[User]:
+    """The same for several users, each once, in the order given: all or none."""
+    values = _canonical_values(op.connection, wanted)
+    ids = _lock_users(op.connection, references)
+    with _kept(op, values, ids):
+        return [
+            _update_user(op, find_stored(op.connection, str(user_id)), values, wanted)
+            for user_id in ids
+        ]
+
+
+def _update_user(
+    op: Operation, before: Stored, values: dict[str, Any], wanted: UserChanges
+) -> User:
     user = before.user
     values = {key: value for key, value in values.items() if getattr(user, key) != value}
     if not values:
@@ -163,15 +184,19 @@ def grant_claims(op: Operation, reference: str, claim_references: Sequence[str])
 
 
 def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]) -> User:
-    """Revoke claims; those the user does not hold are no error. Raises NotFound."""
+    """Revoke claims; those the user does not hold are no error.
+
+    Raises NotFound, and Forbidden when a protected claim would lose its last active holder.
+    """
     unwanted = resolve_claims(op.connection, claim_references)
     before = _lock_user(op.connection, reference)
-    revoked = op.connection.execute(
-        delete(user_claims).where(
-            user_claims.c.user_id == before.user.id,
-            in_ids(user_claims.c.claim_id, (claim.id for claim in unwanted)),
+    with holders_kept(op, users.c.id == before.user.id):
+        revoked = op.connection.execute(
+            delete(user_claims).where(
+                user_claims.c.user_id == before.user.id,
+                in_ids(user_claims.c.claim_id, (claim.id for claim in unwanted)),
+            )
         )
-    )
     if not revoked.rowcount:
         return before.user
     _update_row(op, before.user.id, {})
@@ -192,9 +217,22 @@ def distinct_users(connection: Connection, references: Sequence[str]) -> list[st
 def delete_user(op: Operation, reference: str) -> User:
     """Delete a user with their grants.
 
-    Raises NotFound, and Conflict when a table of the application refers to the user.
+    Raises NotFound, Conflict when a table of the application refers to the user, and Forbidden
+    when a protected role or claim would lose its last active user.
     """
     before = _lock_user(op.connection, reference)
+    with holders_kept(op, users.c.id == before.user.id):
+        return _delete_user(op, before)
+
+
+def delete_users(op: Operation, references: Sequence[str]) -> list[User]:
+    """The same for several users, each once, in the order given: all or none."""
+    ids = _lock_users(op.connection, references)
+    with holders_kept(op, in_ids(users.c.id, ids)):
+        return [_delete_user(op, find_stored(op.connection, str(user_id))) for user_id in ids]
+
+
+def _delete_user(op: Operation, before: Stored) -> User:
     user = before.user
     _recycle(op, user.id)
     with referred_to(f'the user "{user.email}"'):
@@ -231,6 +269,29 @@ def _lock_user(connection: Connection, reference: str) -> Stored:
     if user_id is None:
         raise no_such_user(reference)
     return find_stored(connection, str(user_id))
+
+
+def _lock_users(connection: Connection, references: Sequence[str]) -> list[int]:
+    """The ids of the users that are named, each once, in the order given.
+
+    They are locked in one order, so that two commands do not wait for each other in a circle.
+    """
+    ids = [int(user_id) for user_id in distinct_users(connection, references)]
+    locked = select(users.c.id).where(in_ids(users.c.id, ids)).order_by(users.c.id)
+    present = set(connection.execute(locked.with_for_update()).scalars())
+    for user_id in ids:
+        if user_id not in present:
+            raise no_such_user(str(user_id))
+    return ids
+
+
+def _kept(
+    op: Operation, values: dict[str, Any], user_ids: Sequence[int]
+) -> contextlib.AbstractContextManager[None]:
+    """The guard, where the new values can take a user from those who count."""
+    if "role_id" in values or values.get("active") is False:
+        return holders_kept(op, in_ids(users.c.id, user_ids))
+    return contextlib.nullcontext()
 
 
 def _update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
