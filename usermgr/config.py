@@ -107,6 +107,13 @@ SETTINGS: Final = (
         "15",
         "characters that a password must have at least (8 or more)",
     ),
+    Setting(
+        "confirm_above",
+        ("USERMGR_CONFIRM_ABOVE",),
+        "100",
+        "users that a bulk verb or an import may change without asking; 0 means that it asks for "
+        "every one",
+    ),
 )
 
 
@@ -126,6 +133,7 @@ class Settings:
     statement_timeout: float = 60.0
     lock_timeout: float = 10.0
     password_min_length: int = 15
+    confirm_above: int = 100
     sources: Mapping[str, str] = field(default_factory=dict)
     libpq: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -223,6 +231,8 @@ def _parse(name: str, text: str | None, source: str) -> Any:
         return _parse_output(text, source)
     if name == "password_min_length":
         return _parse_min_length(text or "", source)
+    if name == "confirm_above":
+        return _parse_number(text or "", source)
     if name.endswith("_timeout"):
         return _parse_seconds(text or "", source)
     if name == "db_schema":
@@ -270,6 +280,14 @@ def _parse_min_length(text: str, source: str) -> int:
         raise InvalidInput(
             f'"{text}" ({source}) is not a password length',
             hint="write a whole number from 8 to 1024",
+        )
+    return int(text)
+
+
+def _parse_number(text: str, source: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise InvalidInput(
+            f'"{text}" ({source}) is not a number of users', hint="write a whole number such as 100"
         )
     return int(text)
 

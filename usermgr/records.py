@@ -200,6 +200,11 @@ class UndoReport:
     dry_run: bool
     operation_id: int | None
 
+    @property
+    def users(self) -> int:
+        """How many users were deleted, restored or changed."""
+        return self.users_deleted + self.users_restored + self.users_changed
+
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:

@@ -16,14 +16,14 @@ class Prompts:
 
     def __init__(self, stdin: TextIO, ask: Callable[[str], None], *, assume_yes: bool) -> None:
         self._stdin, self._ask = stdin, ask
-        self._assume_yes = assume_yes
+        self.assume_yes = assume_yes
 
     def must_confirm(self) -> bool:
         """Whether the person has to confirm, because --yes was not given.
 
         Raises InvalidInput when there is no terminal to ask on.
         """
-        if self._assume_yes:
+        if self.assume_yes:
             return False
         if not self._stdin.isatty():
             raise InvalidInput(
@@ -38,8 +38,26 @@ class Prompts:
         Raises InvalidInput when there is no terminal to ask on and no --yes, Cancelled when the
         answer is anything but yes.
         """
-        if not self.must_confirm():
-            return
+        if self.must_confirm():
+            self._require_yes(question)
+
+    def confirm_many(self, what: str, number: int) -> None:
+        """Ask before that many users are changed: ``what`` is a verb with them, such as "disable".
+
+        Raises InvalidInput, which tells the number, when there is no terminal to ask on, and
+        Cancelled when the answer is anything but yes.
+        """
+        change = f"{what} {number} {'user' if number == 1 else 'users'}"
+        if not self._stdin.isatty():
+            raise InvalidInput(
+                f"this command would {change}: it asks for confirmation, and there is no terminal "
+                "to ask on",
+                hint="pass --yes to confirm; USERMGR_CONFIRM_ABOVE says how many need it",
+                details={"users": number},
+            )
+        self._require_yes(f"{change[:1].upper()}{change[1:]}?")
+
+    def _require_yes(self, question: str) -> None:
         self._ask(f"{question} [y/N] ")
         if self._stdin.readline().strip().lower() not in ("y", "yes"):
             raise Cancelled("declined; nothing was changed")

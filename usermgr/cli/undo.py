@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from usermgr.cli.confirming import Approve, confirmed
 from usermgr.cli.context import app_of
 from usermgr.cli.options import Command
+from usermgr.errors import PartialImport
+from usermgr.formats.files import PendingFile
+from usermgr.formats.writers import write_csv
 from usermgr.records import LeftAlone, UndoReport
 
 app = typer.Typer(add_completion=False)
 
 FIRST = 10
 """How many of those that are left a message names."""
+
+FIELDS = ("entity", "id", "name", "reason")
 
 
 @app.command(cls=Command)
@@ -38,30 +46,32 @@ def undo(
     What changed since is left as it is, and listed (exit status 6). An undo is an operation itself,
     and can be undone.
     """
-    from usermgr.errors import PartialImport
-    from usermgr.formats.files import PendingFile
-    from usermgr.formats.writers import write_csv
-    from usermgr.services.undoing import count_undone, too_many_left, undo_operation
+    from usermgr.services.undoing import undo_operation
 
     run = app_of(ctx)
-    with run.read(shows=UndoReport) as connection:
-        number, changed = count_undone(connection, operation)
-    if not dry_run:
-        run.confirm_many(changed, f"Undo operation {number}, which changed {changed} things?")
-    with run.operation(ctx, shows=UndoReport, dry_run=dry_run) as op:
-        done = undo_operation(op, str(number), dry_run=dry_run)
-        report = done.report
-        first = list(itertools.islice(done.left, FIRST))
-        if left is not None:
-            with PendingFile(left) as file:
-                with file.writing():
-                    write_csv(file.text, ("entity", "id", "name", "reason"), done.left)
-                file.publish()
-        if strict and report.left:
-            raise too_many_left(done)
+
+    def attempt(approve: Approve) -> tuple[UndoReport, list[LeftAlone]]:
+        with run.operation(ctx, shows=UndoReport, dry_run=dry_run) as op:
+            done = undo_operation(op, operation, strict=strict, dry_run=dry_run)
+            if not dry_run:
+                approve(done.report.users)
+            first = list(itertools.islice(done.left, FIRST))
+            if left is not None:
+                _write(left, done.left)
+        return done.report, first
+
+    report, first = confirmed(run, "undo the change of", attempt)
     run.output.report(report)
     if report.left:
         raise PartialImport(_told(report, first), hint=None if left else "--left FILE lists them")
+
+
+def _write(path: Path, left: Iterator[LeftAlone]) -> None:
+    """Before the commit: what cannot be told is not to be stored."""
+    with PendingFile(path) as file:
+        with file.writing():
+            write_csv(file.text, FIELDS, (asdict(each) for each in left))
+        file.publish()
 
 
 def _told(report: UndoReport, first: list[LeftAlone]) -> str:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
 from usermgr.config import Settings
+from usermgr.db.images import image_content
 from usermgr.db.models import HEAD_REVISION, read_instant, stored_instant
 from usermgr.errors import InvalidInput, Unavailable
 from usermgr.formats.writers import instant
@@ -182,6 +183,7 @@ def _sqlite_engine(settings: Settings) -> Engine:
         connection.create_function("usermgr_lower", 1, _lower, deterministic=True)
         connection.create_function("usermgr_instant", 1, _instant, deterministic=True)
         connection.create_function("usermgr_instant_text", 1, _instant_text, deterministic=True)
+        connection.create_function("usermgr_content", 1, image_content, deterministic=True)
 
     return engine
 

@@ -7,6 +7,7 @@ makes the same of one user; a test holds the two together.
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from sqlalchemy import ColumnElement, or_
@@ -59,6 +60,10 @@ _IMAGE: Final = {
 }
 
 
+_BOOKKEEPING: Final = ("version", "updated_at", "created_in", "role", "claims")
+"""Keys of an image that change by themselves, or say what other keys say by id."""
+
+
 def counts() -> ColumnElement[bool]:
     """Whether a row of ``user_claims`` counts: its time has not run out."""
     expires_at = user_claims.c.expires_at
@@ -77,6 +82,21 @@ def image_sql(dialect: str) -> str:
     }
     instants["expires_at"] = _INSTANT[dialect].format("g.expires_at")
     return _IMAGE[dialect].format(live=counts_sql(dialect, "g"), **instants)
+
+
+def content_sql(dialect: str, image: str) -> str:
+    """What two images of a user have in common when nothing that counts is different."""
+    if dialect == "sqlite":
+        return f"usermgr_content({image})"
+    return f"({image} - CAST(ARRAY{list(_BOOKKEEPING)} AS text[]))"
+
+
+def image_content(image: str | None) -> str | None:
+    """The same for SQLite, as text."""
+    if image is None:
+        return None
+    kept = {key: value for key, value in json.loads(image).items() if key not in _BOOKKEEPING}
+    return json.dumps(kept, sort_keys=True)
 
 
 def salt_sql(dialect: str) -> str:

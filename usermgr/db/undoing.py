@@ -19,7 +19,7 @@ from sqlalchemy import Connection, bindparam, text
 
 from usermgr.db import changing
 from usermgr.db.engine import Operation
-from usermgr.db.images import image_sql, salt_sql
+from usermgr.db.images import content_sql, image_sql, salt_sql
 from usermgr.db.models import Instant
 from usermgr.db.sql import own_ids
 
@@ -86,7 +86,11 @@ _FIND_GRANTS: Final = """
 
 _OBSTACLES: Final = (
     ("was deleted since", "t.kind IN ('made', 'changed') AND u.id IS NULL"),
-    ("was changed since", "t.kind IN ('made', 'changed') AND u.version <> t.version"),
+    (
+        "was changed since",
+        "t.kind IN ('made', 'changed') AND u.version <> t.version AND ({now} <> {then}"
+        " OR {password} OR {password_lost})",
+    ),
     (
         "was brought back, or the recycle bin does not keep it any more",
         "t.kind = 'lost' OR (t.kind = 'deleted' AND u.id IS NOT NULL)",
@@ -120,6 +124,24 @@ _OBSTACLES: Final = (
         " FROM recycled_passwords p WHERE p.operation_id = :undone AND p.user_id = t.user_id)",
     ),
 )
+_AS_IT_WAS: Final = """
+    coalesce((SELECT {after} FROM changes c WHERE c.operation_id = :undone
+        AND c.entity = 'user' AND c.entity_id = t.user_id AND c.after IS NOT NULL),
+    (SELECT {before} FROM changes c WHERE c.operation_id > :undone AND c.entity = 'user'
+        AND c.entity_id = t.user_id AND c.before IS NOT NULL ORDER BY c.id LIMIT 1))
+"""
+"""What the operation left: later changes may have been undone, which counts the version up."""
+
+_ANOTHER_PASSWORD: Final = """
+    coalesce((SELECT p.password <> u.password FROM recycled_passwords p WHERE p.user_id = t.user_id
+        AND p.operation_id > :undone ORDER BY p.operation_id LIMIT 1), false)
+"""
+_LOST_PASSWORD: Final = """
+    EXISTS (SELECT 1 FROM changes c WHERE c.entity = 'user' AND c.entity_id = t.user_id
+        AND c.operation_id > :undone AND c.action = 'set-password'
+        AND NOT EXISTS (SELECT 1 FROM recycled_passwords p
+            WHERE p.user_id = t.user_id AND p.operation_id = c.operation_id))
+"""
 _RECYCLED: Final = "name, email, password, role_id, created_at, updated_at, active, version"
 
 
@@ -150,18 +172,27 @@ def leave(op: Operation, undone: int) -> int:
     connection, dialect = op.connection, op.connection.dialect.name
     changing.lock_rows(op, _USERS)
     _find_grants(op)
-    image = {
-        key: _value(dialect, "text", "t.image", key) for key in ("email", "role_id")
+    parts = {
+        "email": _value(dialect, "text", "t.image", "email"),
+        "role_id": _value(dialect, "text", "t.image", "role_id"),
+        "grants": _GRANTS,
+        "now": content_sql(dialect, image_sql(dialect)),
+        "then": _AS_IT_WAS.format(
+            before=content_sql(dialect, "c.before"), after=content_sql(dialect, "c.after")
+        ),
+        "password": _ANOTHER_PASSWORD,
+        "password_lost": _LOST_PASSWORD,
     }
     reasons = " ".join(
-        f"WHEN {condition.format(**image, grants=_GRANTS)} THEN '{reason}'"
+        f"WHEN {condition.format(**parts)} THEN '{reason}'"
         for reason, condition in _OBSTACLES
     )
     number = changing.select_into(
         op,
         _LEFT,
         "SELECT * FROM (SELECT t.user_id, t.email, CASE"
-        f" {reasons} END AS reason FROM {_USERS} t LEFT JOIN users u ON u.id = t.user_id) found"
+        f" {reasons} END AS reason FROM {_USERS} t LEFT JOIN users u ON u.id = t.user_id"
+        " LEFT JOIN roles r ON r.id = u.role_id) found"
         " WHERE reason IS NOT NULL",
         {"undone": undone},
     )

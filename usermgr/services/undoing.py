@@ -16,9 +16,10 @@ from usermgr.db import undoing
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, is_reference, referred_to, violates
 from usermgr.db.models import changes, operations
-from usermgr.errors import Conflict, Forbidden, InvalidInput, NotFound, UserMgrError
+from usermgr.errors import Conflict, Forbidden, InvalidInput, NotFound
 from usermgr.names import MAX_ID, parse_id, visible
 from usermgr.records import LeftAlone, UndoReport
+from usermgr.services import guards
 from usermgr.services.claims import CLAIMS
 from usermgr.services.labels import Labels, image
 from usermgr.services.roles import ROLES
@@ -58,23 +59,15 @@ class Undo:
         )
 
 
-def count_undone(connection: Connection, reference: str) -> tuple[int, int]:
-    """The operation's id, and how many users, roles and claims an undo would look at, at most.
-
-    Raises NotFound; Conflict and InvalidInput for an operation that cannot be undone.
-    """
-    row = _undoable(connection, reference)
-    return row.id, sum(
-        number for what, number in row.counts.items() if not what.startswith("grant.")
-    )
-
-
-def undo_operation(op: Operation, reference: str, *, dry_run: bool = False) -> Undo:
+def undo_operation(
+    op: Operation, reference: str, *, strict: bool = False, dry_run: bool = False
+) -> Undo:
     """Undo what the operation did: what it created goes, what it changed gets its image from before
     back, what it deleted comes back with id, role, claims and password hash.
 
-    What changed since, or needs something that is gone, is left and told. Raises NotFound, and
-    Conflict and InvalidInput for an operation that cannot be undone.
+    What changed since, or needs something that is gone, is left and told; with ``strict`` that is a
+    Conflict. Raises NotFound, Conflict and InvalidInput for an operation that cannot be undone, and
+    Forbidden where a guard does.
     """
     row = _undoable(op.connection, reference, lock=True)
     undo = Undo(op, row.id, dry_run)
@@ -82,12 +75,19 @@ def undo_operation(op: Operation, reference: str, *, dry_run: bool = False) -> U
     for change in made:
         if change.after is None:
             _undo_label(undo, change, _restore)
-    _undo_users(undo)
+    with guards.holders_kept(op):
+        _undo_users(undo)
     for change in made:
         if change.after is not None:
             _undo_label(undo, change, _delete if change.before is None else _change_back)
     op.undoes = row.id
-    if undo.report.left:
+    left = undo.left_users + len(undo.left_labels)
+    if left and strict:
+        raise Conflict(
+            f"{left} of the changes of operation {row.id} cannot be undone: nothing was changed",
+            hint="without --strict they are left, and the rest is undone",
+        )
+    if left:
         op.outcome = "partial"
     return undo
 
@@ -194,12 +194,3 @@ def _require_same(op: Operation, labels: Labels[Any], change: Row[Any]) -> None:
     # A former revision knew less of them.
     if any(present.get(key) != value for key, value in change.after.items()):
         raise Conflict("was changed since")
-
-
-def too_many_left(undo: Undo) -> UserMgrError:
-    """The error of a strict undo that would leave something."""
-    return Conflict(
-        f"{undo.report.left} of what operation {undo.undone} did cannot be undone: "
-        "nothing was changed",
-        hint="without --strict they are left, and the rest is undone",
-    )
