@@ -108,6 +108,12 @@ SETTINGS: Final = (
         "characters that a password must have at least (8 or more)",
     ),
     Setting(
+        "retention_days",
+        ("USERMGR_RETENTION_DAYS",),
+        "30",
+        "days for which deleted users and replaced password hashes can be brought back",
+    ),
+    Setting(
         "confirm_above",
         ("USERMGR_CONFIRM_ABOVE",),
         "100",
@@ -133,6 +139,7 @@ class Settings:
     statement_timeout: float = 60.0
     lock_timeout: float = 10.0
     password_min_length: int = 15
+    retention_days: int = 30
     confirm_above: int = 100
     sources: Mapping[str, str] = field(default_factory=dict)
     libpq: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -231,7 +238,7 @@ def _parse(name: str, text: str | None, source: str) -> Any:
         return _parse_output(text, source)
     if name == "password_min_length":
         return _parse_min_length(text or "", source)
-    if name == "confirm_above":
+    if name in ("confirm_above", "retention_days"):
         return _parse_number(text or "", source)
     if name.endswith("_timeout"):
         return _parse_seconds(text or "", source)
@@ -287,7 +294,7 @@ def _parse_min_length(text: str, source: str) -> int:
 def _parse_number(text: str, source: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise InvalidInput(
-            f'"{text}" ({source}) is not a number of users', hint="write a whole number such as 100"
+            f'"{text}" ({source}) is not a whole number', hint="write a number such as 100"
         )
     return int(text)
 

@@ -217,6 +217,61 @@ class LeftAlone:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepReport:
+    """What a sweep of grants removed: how many, of how many users."""
+
+    users: int
+    grants: int
+    dry_run: bool
+    operation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a user holds a claim or does not.
+
+    ``granted`` says whether there is a grant, ``counts`` whether it counts now: its time has not
+    run out, and neither the user nor the claim is inactive. ``at`` to ``operation_id`` tell of the
+    last grant, or of the last time it was taken away; they are None where no history tells.
+    """
+
+    user: str
+    claim: str
+    granted: bool
+    counts: bool
+    because: str
+    at: datetime | None
+    actor: str | None
+    command: str | None
+    operation_id: int | None
+    reason: str | None
+    expires_at: datetime | None
+    user_active: bool
+    claim_active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedUser:
+    """A deleted user in the recycle bin, and until when it is kept."""
+
+    id: int
+    name: str
+    email: str
+    deleted_at: datetime
+    actor: str
+    operation_id: int
+    kept_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BinReport:
+    """What was removed from the recycle bin for good."""
+
+    users: int
+    passwords: int
+
+
+@dataclass(frozen=True, slots=True)
 class SeedReport:
     """What ``seed`` did: rows added and rows that were there before."""
 

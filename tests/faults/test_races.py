@@ -19,7 +19,7 @@ from tests.support.databases import open_database
 from usermgr.db.engine import Operation
 from usermgr.errors import Unavailable
 from usermgr.records import NewUser, UserChanges
-from usermgr.services import claims, roles, users
+from usermgr.services import claims, grants, roles, users
 
 WAITING = text(
     "SELECT count(*) FROM pg_locks"
@@ -156,7 +156,7 @@ def test_what_is_gone_by_then_is_not_found(
     ("first", "words", "message"),
     [
         pytest.param(
-            lambda op: users.grant_claims(op, "1", ["write"]),
+            lambda op: grants.grant_claims(op, "1", ["write"]),
             ("claim", "delete", "write"),
             'the claim "write" is in use by 1 user',
             id="delete of a claim that is granted",
@@ -193,7 +193,7 @@ def test_what_is_taken_by_then_is_a_conflict(
 
 def test_a_claim_that_is_renamed_and_granted_meanwhile_is_held(url: str) -> None:
     def first(op: Operation) -> None:
-        users.grant_claims(op, "1", ["write"])
+        grants.grant_claims(op, "1", ["write"])
         claims.update_claim(op, "write", name="edit")
 
     done = _race(url, first, "user", "grant", "1", "write")

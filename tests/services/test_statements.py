@@ -9,7 +9,7 @@ import pytest
 from tests.support.databases import CollectStatements
 from usermgr.db.engine import Database, Operation
 from usermgr.records import NewUser, UserChanges, UserFilter
-from usermgr.services import users
+from usermgr.services import grants, users
 from usermgr.services.claims import create_claim, protect_claims
 from usermgr.services.lookup import find_user, list_users
 from usermgr.services.roles import create_role, protect_roles
@@ -89,7 +89,7 @@ GIVES: dict[str, Callable[[Operation], object]] = {
     "create": lambda op: create_user(op, NewUser("Rui", "rui@example.com", "member", CLAIMS)),
     "rename": lambda op: users.update_user(op, "1", UserChanges(name="Rui")),
     "enable": lambda op: users.update_user(op, "1", UserChanges(active=True)),
-    "grant": lambda op: users.grant_claims(op, "1", ["a"]),
+    "grant": lambda op: grants.grant_claims(op, "1", ["a"]),
     "set password": lambda op: users.set_password(op, "1", None),
 }
 

@@ -9,7 +9,7 @@ import typer
 from usermgr.cli.complete import complete_claims
 from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
-from usermgr.records import Claim
+from usermgr.records import Claim, SweepReport
 
 app = new_group(
     "Create, list, rename, enable, disable, protect and delete claims: what users are granted."
@@ -117,6 +117,22 @@ def delete(ctx: typer.Context, claim: ClaimArgument) -> None:
     with run.operation(ctx, shows=Claim) as op:
         deleted = delete_claim(op, claim)
     run.output.record(deleted)
+
+
+@app.command()
+def sweep(
+    ctx: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do everything, report, and roll back.")
+    ] = False,
+) -> None:
+    """Remove the grants whose time has run out. They do not count any more in any case."""
+    from usermgr.services.grants import sweep_grants
+
+    run = app_of(ctx)
+    with run.operation(ctx, shows=SweepReport, dry_run=dry_run) as op:
+        report = sweep_grants(op, dry_run=dry_run)
+    run.output.report(report)
 
 
 def _set_active(ctx: typer.Context, claims: list[str], *, active: bool) -> None:

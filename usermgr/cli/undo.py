@@ -70,7 +70,7 @@ def _write(path: Path, left: Iterator[LeftAlone]) -> None:
     """Before the commit: what cannot be told is not to be stored."""
     with PendingFile(path) as file:
         with file.writing():
-            write_csv(file.text, FIELDS, (asdict(each) for each in left))
+            write_csv(file.text, FIELDS, (asdict(each) for each in left))  # type: ignore[arg-type]
         file.publish()
 
 

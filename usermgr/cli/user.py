@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +11,11 @@ from usermgr.cli import user_export, user_import, user_list, user_password
 from usermgr.cli.complete import complete_claims, complete_roles
 from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
+from usermgr.cli.user_list import parse_until, parse_when
 from usermgr.records import UNSET, Change, User, UserChanges
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 app = new_group("Create, find, list, change and delete users. A user is named by id or e-mail.")
 
@@ -30,13 +35,23 @@ user_export.add_export(app)
 
 
 @app.command()
-def show(ctx: typer.Context, user: UserArgument) -> None:
+def show(
+    ctx: typer.Context,
+    user: UserArgument,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="WHEN", help="As of then: 2026-01-31, an RFC 3339 time, 7d or 12h ago."
+        ),
+    ] = None,
+) -> None:
     """Show one user with role and claims."""
     from usermgr.services.lookup import find_user
 
     run = app_of(ctx)
+    moment = None if at is None else parse_when(at)
     with run.read(shows=User) as connection:
-        found = find_user(connection, user)
+        found = find_user(connection, user) if moment is None else _past(connection, user, moment)
     run.output.record(found)
 
 
@@ -91,14 +106,46 @@ def delete(ctx: typer.Context, users: UsersArgument) -> None:
 
 
 @app.command()
-def grant(ctx: typer.Context, user: UserArgument, claims: ClaimsArgument) -> None:
-    """Grant claims to a user."""
-    from usermgr.services.users import grant_claims
+def restore(ctx: typer.Context, user: UserArgument) -> None:
+    """Bring a deleted user back with id, role, claims and password."""
+    from usermgr.services.recycling import restore_user
 
     run = app_of(ctx)
     with run.operation(ctx, shows=User) as op:
-        updated = grant_claims(op, user, claims)
+        restored = restore_user(op, user)
+    run.output.record(restored)
+
+
+@app.command()
+def grant(
+    ctx: typer.Context,
+    user: UserArgument,
+    claims: ClaimsArgument,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, in one line.")] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(
+            "--expires",
+            metavar="WHEN",
+            help="Until when: 2027-01-31, an RFC 3339 time, 30d or 12h from now; never.",
+        ),
+    ] = None,
+) -> None:
+    """Grant claims to a user. What the user holds already stays, and gets what is given here."""
+    from usermgr.services.grants import ending, grant_claims
+
+    run = app_of(ctx)
+    until = UNSET if expires is None else parse_until(expires)
+    with run.operation(ctx, shows=User) as op:
+        updated = grant_claims(
+            op, user, claims, reason=UNSET if reason is None else reason, expires_at=until
+        )
+        ends = ending(op.connection, str(updated.id), claims) if until is UNSET else []
     run.output.record(updated)
+    if ends:
+        run.output.note(
+            f"note: the user holds {', '.join(ends)}; to take the end away: --expires never"
+        )
 
 
 @app.command()
@@ -123,6 +170,12 @@ def history(ctx: typer.Context, user: UserArgument) -> None:
     run = app_of(ctx)
     with run.read(shows=Change) as connection:
         run.output.records(Change, user_history(connection, user))
+
+
+def _past(connection: Connection, user: str, at: datetime) -> User:
+    from usermgr.services.past import find_user_at
+
+    return find_user_at(connection, user, at)
 
 
 def _confirmed(run: AppContext, references: list[str]) -> list[str]:

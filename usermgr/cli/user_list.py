@@ -16,6 +16,7 @@ from usermgr.records import USER_SORTS, User, UserFilter, UserSort
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 100_000
+_AGE = r"([0-9]{1,5})([mhdw])"
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -151,12 +152,30 @@ def _sort(text: str) -> UserSort:
     )
 
 
+def parse_until(text: str, *, now: datetime | None = None) -> datetime | None:
+    """An instant to come, in the spellings of ``parse_when`` (an age is counted from now on), or
+    None for "never". Raises InvalidInput for others, and for the past.
+    """
+    if text.strip().lower() == "never":
+        return None
+    now = now or datetime.now(UTC)
+    read = parse_when(text, now=now)
+    if re.fullmatch(_AGE, text.strip()):
+        read = now + (now - read)
+    if read <= now:
+        raise InvalidInput(
+            f'"{visible(text)}" is not in the future',
+            hint="write a date such as 2027-01-31, a span such as 30d, or never",
+        )
+    return read
+
+
 def parse_when(text: str, *, now: datetime | None = None) -> datetime:
     """An instant: a date (its beginning in UTC), an RFC 3339 time, or an age such as 7d or 12h.
 
     Raises InvalidInput; a time without an offset is read as UTC.
     """
-    age = re.fullmatch(r"([0-9]{1,5})([mhdw])", text.strip())
+    age = re.fullmatch(_AGE, text.strip())
     try:
         if age:
             span = timedelta(**{_UNITS[age[2]]: int(age[1])})

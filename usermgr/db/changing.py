@@ -19,7 +19,7 @@ from typing import Final
 from sqlalchemy import bindparam, text
 
 from usermgr.db.engine import Operation
-from usermgr.db.images import image_sql, salt_sql
+from usermgr.db.images import counts_sql, image_sql, salt_sql
 from usermgr.db.models import Instant
 
 BEFORE: Final = "usermgr_before"
@@ -132,12 +132,29 @@ def recycle(op: Operation, selected: str) -> None:
         SELECT :operation, user_id, claim_id, reason, expires_at FROM user_claims
         WHERE user_id {these}
     """
+    op.recycled = True
     for statement in (kept_users, kept_grants):
         op.connection.execute(text(statement), {"operation": op.id})
 
 
+def select_expired(op: Operation, name: str) -> int:
+    """Make the table ``name`` of the users who hold grants whose time has run out."""
+    counts = counts_sql(op.connection.dialect.name, "user_claims")
+    select = f"SELECT DISTINCT user_id FROM user_claims WHERE NOT {counts}"
+    return select_into(op, name, select, {})
+
+
+def delete_expired(op: Operation, selected: str) -> int:
+    """Delete those grants of the users; returns their number."""
+    counts = counts_sql(op.connection.dialect.name, "user_claims")
+    these = f"user_id IN (SELECT user_id FROM {selected})"
+    statement = text(f"DELETE FROM user_claims WHERE {these} AND NOT {counts}")
+    return op.connection.execute(statement).rowcount
+
+
 def keep_passwords(op: Operation, selected: str) -> None:
     """Keep the password hashes of the users, which are about to be replaced."""
+    op.recycled = True
     op.connection.execute(
         text(
             "INSERT INTO recycled_passwords (operation_id, user_id, password)"

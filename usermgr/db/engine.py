@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, NestedTransaction, insert, text
@@ -28,6 +28,7 @@ from usermgr.db.connections import (
 )
 from usermgr.db.errors import SchemaMissing, lost_connection, translate
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, changes, operations
+from usermgr.db.recycling import sweep_if_due
 from usermgr.db.savepoints import savepoint
 from usermgr.errors import Unavailable, UserMgrError
 from usermgr.urls import describe_database
@@ -47,7 +48,8 @@ class Operation:
     """One command or request that writes: its transaction, its actor and what it changed.
 
     ``id`` is reserved when the transaction opens; the row is written just before the commit, and
-    only if something changed, so that a visible operation is always a finished one.
+    only if something changed, so that a visible operation is always a finished one. ``recycled``
+    says whether something was put into the recycle bin, which keeps it for ``retention``.
     """
 
     connection: Connection
@@ -59,6 +61,8 @@ class Operation:
     outcome: str = "ok"
     counts: dict[str, int] = field(default_factory=dict)
     undoes: int | None = None
+    retention: timedelta = timedelta(days=30)
+    recycled: bool = False
     _changes: list[dict[str, Any]] = field(default_factory=list)
 
     def record(
@@ -103,7 +107,13 @@ class Operation:
             self.counts[what] = self.counts.get(what, 0) + number
 
     def finish(self, finished_at: datetime) -> None:
-        """Write the changes and the operation's own row, if anything changed."""
+        """Write the changes and the operation's own row, if anything changed.
+
+        What the recycle bin has kept for longer than the retention time goes, where the operation
+        put something into it.
+        """
+        if self.recycled:
+            sweep_if_due(self.connection, self.started_at - self.retention)
         if self._changes:
             self.connection.execute(insert(changes), self._changes)
         if self.counts:
@@ -165,7 +175,15 @@ class Database:
         """
         with self.errors(), self.connect() as connection:
             operation_id = self._open(connection, write=True)
-            op = Operation(connection, operation_id, command, actor, source, self._clock())
+            op = Operation(
+                connection,
+                operation_id,
+                command,
+                actor,
+                source,
+                self._clock(),
+                retention=timedelta(days=self.settings.retention_days),
+            )
             yield op
             op.finish(self._clock())
             if not dry_run:

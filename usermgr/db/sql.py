@@ -14,11 +14,13 @@ from sqlalchemy import (
     String,
     Subquery,
     Table,
+    TextClause,
     bindparam,
     cast,
     func,
     literal,
     select,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
@@ -148,9 +150,26 @@ def insert_new(connection: Connection, table: Table) -> postgresql.Insert | sqli
     return postgresql.insert(table).on_conflict_do_nothing()
 
 
+def insert_or_update(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT that gives rows whose key is taken the new values of the other columns."""
+    build = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    statement = build(table)
+    keys = [column.name for column in table.primary_key]
+    others = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=others)
+
+
 def own_ids(connection: Connection) -> str:
     """What stands before VALUES or SELECT in an INSERT that says the ids itself."""
     return "OVERRIDING SYSTEM VALUE" if connection.dialect.name == "postgresql" else ""
+
+
+def insert_with_id(connection: Connection, table: Table, values: dict[str, Any]) -> TextClause:
+    """An INSERT of one row that says the id itself."""
+    names = ", ".join(values)
+    places = ", ".join(f":{name}" for name in values)
+    statement = f"INSERT INTO {table.name} ({names}) {own_ids(connection)} VALUES ({places})"
+    return text(statement).bindparams(**values)
 
 
 def in_ids(column: ColumnElement[int], ids: Iterable[int]) -> ColumnElement[bool]:

@@ -31,8 +31,8 @@ from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, violates
 from usermgr.db.images import counts_sql
 from usermgr.db.models import BinaryText, Instant
-from usermgr.db.sql import own_ids
 from usermgr.db.savepoints import savepoint
+from usermgr.db.sql import own_ids
 from usermgr.errors import Unavailable
 
 _metadata = MetaData()
@@ -410,6 +410,7 @@ _CHANGED_ROWS: Final = """
 
 
 def _keep_passwords(op: Operation) -> None:
+    op.recycled = True
     op.connection.execute(
         text(f"""
             INSERT INTO recycled_passwords (operation_id, user_id, password)

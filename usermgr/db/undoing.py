@@ -1,4 +1,4 @@
-"""Undoing what an operation did to users, set by set; labels are few, ``services.undoing`` has them.
+"""Undoing what an operation did to users, set by set.
 
 ``find`` notes in a temporary table what is to be done with which user:
 
@@ -84,46 +84,42 @@ _FIND_GRANTS: Final = """
 """
 """Images of former revisions hold the names of claims only."""
 
-_OBSTACLES: Final = (
-    ("was deleted since", "t.kind IN ('made', 'changed') AND u.id IS NULL"),
-    (
-        "was changed since",
-        "t.kind IN ('made', 'changed') AND u.version <> t.version AND ({now} <> {then}"
-        " OR {password} OR {password_lost})",
-    ),
-    (
-        "was brought back, or the recycle bin does not keep it any more",
-        "t.kind = 'lost' OR (t.kind = 'deleted' AND u.id IS NOT NULL)",
-    ),
-    (
-        "its former e-mail is taken",
-        "(t.kind = 'deleted' AND EXISTS (SELECT 1 FROM users o WHERE o.email = t.email))"
-        " OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM users o WHERE o.email = {email}"
-        " AND o.id <> t.user_id))",
-    ),
-    (
-        "its former role is gone",
-        "(t.kind = 'deleted' AND NOT EXISTS (SELECT 1 FROM recycled_users b"
-        " JOIN roles r ON r.id = b.role_id WHERE b.id = t.user_id AND b.operation_id = :undone))"
-        " OR (t.kind = 'changed' AND NOT EXISTS (SELECT 1 FROM roles r"
-        " WHERE r.id = CAST({role_id} AS integer)))",
-    ),
-    (
-        "a claim that it held is gone",
-        "(t.kind = 'deleted' AND EXISTS (SELECT 1 FROM recycled_grants g"
-        " WHERE g.user_id = t.user_id AND g.operation_id = :undone"
-        " AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))"
-        " OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM {grants} g"
-        " WHERE g.user_id = t.user_id"
-        " AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))",
-    ),
-    (
-        "the password that was replaced is not kept any more",
-        "EXISTS (SELECT 1 FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'"
-        " AND c.entity_id = t.user_id AND c.action = 'set-password') AND NOT EXISTS (SELECT 1"
-        " FROM recycled_passwords p WHERE p.operation_id = :undone AND p.user_id = t.user_id)",
-    ),
-)
+_OBSTACLES: Final = {
+    "was deleted since": "t.kind IN ('made', 'changed') AND u.id IS NULL",
+    "was changed since": """
+        t.kind IN ('made', 'changed') AND u.version <> t.version
+        AND ({now} <> {then} OR {other_hash} OR {lost_hash})
+    """,
+    "was brought back, or the recycle bin does not keep it any more": """
+        t.kind = 'lost' OR (t.kind = 'deleted' AND u.id IS NOT NULL)
+    """,
+    "its former e-mail is taken": """
+        (t.kind = 'deleted' AND EXISTS (SELECT 1 FROM users o WHERE o.email = t.email))
+        OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM users o
+            WHERE o.email = {email} AND o.id <> t.user_id))
+    """,
+    "its former role is gone": """
+        (t.kind = 'deleted' AND NOT EXISTS (SELECT 1 FROM recycled_users b
+            JOIN roles r ON r.id = b.role_id WHERE b.id = t.user_id AND b.operation_id = :undone))
+        OR (t.kind = 'changed' AND NOT EXISTS (SELECT 1 FROM roles r
+            WHERE r.id = CAST({role_id} AS integer)))
+    """,
+    "a claim that it held is gone": """
+        (t.kind = 'deleted' AND EXISTS (SELECT 1 FROM recycled_grants g
+            WHERE g.user_id = t.user_id AND g.operation_id = :undone
+            AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
+        OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM {grants} g WHERE g.user_id = t.user_id
+            AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
+    """,
+    "the password that was replaced is not kept any more": """
+        t.kind = 'changed' AND EXISTS (SELECT 1 FROM changes c WHERE c.operation_id = :undone
+            AND c.entity = 'user' AND c.entity_id = t.user_id AND c.action = 'set-password')
+        AND NOT EXISTS (SELECT 1 FROM recycled_passwords p
+            WHERE p.operation_id = :undone AND p.user_id = t.user_id)
+    """,
+}
+"""Why a user cannot be undone: the first one that is true is told."""
+
 _AS_IT_WAS: Final = """
     coalesce((SELECT {after} FROM changes c WHERE c.operation_id = :undone
         AND c.entity = 'user' AND c.entity_id = t.user_id AND c.after IS NOT NULL),
@@ -132,11 +128,11 @@ _AS_IT_WAS: Final = """
 """
 """What the operation left: later changes may have been undone, which counts the version up."""
 
-_ANOTHER_PASSWORD: Final = """
+_OTHER_HASH: Final = """
     coalesce((SELECT p.password <> u.password FROM recycled_passwords p WHERE p.user_id = t.user_id
         AND p.operation_id > :undone ORDER BY p.operation_id LIMIT 1), false)
 """
-_LOST_PASSWORD: Final = """
+_LOST_HASH: Final = """
     EXISTS (SELECT 1 FROM changes c WHERE c.entity = 'user' AND c.entity_id = t.user_id
         AND c.operation_id > :undone AND c.action = 'set-password'
         AND NOT EXISTS (SELECT 1 FROM recycled_passwords p
@@ -167,6 +163,20 @@ def find(op: Operation, undone: int) -> int:
     )
 
 
+def find_deleted(op: Operation, operation_id: int, user_id: int) -> None:
+    """Note one user that the operation deleted, to come back."""
+    changing.select_into(
+        op,
+        _USERS,
+        "SELECT id AS user_id, email, 'deleted' AS kind, true AS alone,"
+        " CAST(NULL AS integer) AS version, {} AS image FROM recycled_users"
+        " WHERE operation_id = :operation AND id = :user AND restored_in IS NULL".format(
+            "CAST(NULL AS jsonb)" if op.connection.dialect.name == "postgresql" else "NULL"
+        ),
+        {"operation": operation_id, "user": user_id},
+    )
+
+
 def leave(op: Operation, undone: int) -> int:
     """Lock the users, and take those out that cannot be undone; returns how many these are."""
     connection, dialect = op.connection, op.connection.dialect.name
@@ -180,12 +190,12 @@ def leave(op: Operation, undone: int) -> int:
         "then": _AS_IT_WAS.format(
             before=content_sql(dialect, "c.before"), after=content_sql(dialect, "c.after")
         ),
-        "password": _ANOTHER_PASSWORD,
-        "password_lost": _LOST_PASSWORD,
+        "other_hash": _OTHER_HASH,
+        "lost_hash": _LOST_HASH,
     }
     reasons = " ".join(
         f"WHEN {condition.format(**parts)} THEN '{reason}'"
-        for reason, condition in _OBSTACLES
+        for reason, condition in _OBSTACLES.items()
     )
     number = changing.select_into(
         op,
@@ -333,9 +343,7 @@ def _restore(op: Operation, undone: int) -> int:
             WHERE s.alone ORDER BY u.id
         """,
     ):
-        filled = statement.format(
-            chosen=_CHOSEN, image=image_sql(dialect), salt=salt_sql(dialect)
-        )
+        filled = statement.format(chosen=_CHOSEN, image=image_sql(dialect), salt=salt_sql(dialect))
         used = {name: value for name, value in parameters.items() if f":{name}" in filled}
         connection.execute(text(filled), used)
     return restored

@@ -7,11 +7,21 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, func, select, union
 
-from usermgr.db.models import changes, operations, users
+from usermgr.db.models import (
+    changes,
+    claims,
+    operations,
+    recycled_grants,
+    recycled_users,
+    roles,
+    users,
+)
 from usermgr.errors import NotFound
-from usermgr.formats.writers import cell
+from usermgr.formats.writers import cell, plain
 from usermgr.names import MAX_ID, parse_id, visible
-from usermgr.records import Change, OperationDetail, OperationRecord
+from usermgr.passwords import UNUSABLE
+from usermgr.records import Change, OperationDetail, OperationRecord, User
+from usermgr.services.lookup import user_image
 from usermgr.services.references import no_such_user, user_email
 
 
@@ -61,10 +71,12 @@ def user_history(connection: Connection, reference: str) -> list[Change]:
     present = connection.execute(
         select(users.c.id, users.c.email, users.c.created_in).where(users.c.id.in_(ids))
     ).all()
-    if not history and not present:
+    kept = connection.execute(select(recycled_users).where(recycled_users.c.id.in_(ids))).all()
+    if not history and not present and not kept:
         raise no_such_user(reference)
-    for creation in _creations(connection, history, present):
-        history.insert(_place(history, creation), creation)
+    created = list(_creations(connection, history, [*kept, *present]))
+    for told in (*created, *_recycled(connection, history, kept)):
+        history.insert(_place(history, told), told)
     return history
 
 
@@ -77,7 +89,8 @@ def _user_ids(connection: Connection, reference: str) -> list[int]:
     email = user_email(reference)
     current = select(users.c.id).where(users.c.email == email)
     former = select(changes.c.entity_id).where(changes.c.entity == "user", changes.c.name == email)
-    found = list(connection.execute(union(current, former)).scalars())
+    deleted = select(recycled_users.c.id).where(recycled_users.c.email == email)
+    found = list(connection.execute(union(current, former, deleted)).scalars())
     if not found:
         raise no_such_user(reference)
     return found
@@ -107,7 +120,7 @@ def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> 
     """What differs between the images, in words; the bookkeeping columns are left out."""
     if before is None or after is None:
         return ""
-    told = []
+    told: list[str] = []
     for key, new in after.items():
         old = before.get(key)
         if key == "grants" and old is not None:
@@ -132,7 +145,7 @@ def _grant_differences(before: list[Any], after: list[Any]) -> Iterator[str]:
 
 
 def _creations(
-    connection: Connection, history: list[Change], present: Sequence[Row[Any, Any, Any]]
+    connection: Connection, history: list[Change], present: Sequence[Any]
 ) -> Iterator[Change]:
     """The creations that have no change of their own, told from the operations, oldest first."""
     emails = {row.id: row.email for row in present}
@@ -152,6 +165,68 @@ def _creations(
 
 
 def _creation(operation: Row[Any], user_id: int, email: str) -> Change:
+    return _told(operation, user_id, email, "create")
+
+
+def _recycled(
+    connection: Connection, history: list[Change], kept: Sequence[Row[Any]]
+) -> Iterator[Change]:
+    """The deletions and restorations of many at once, which only the recycle bin tells."""
+    told = {(change.operation_id, change.entity_id) for change in history}
+    wanted = {row.operation_id for row in kept} | {row.restored_in for row in kept} - {None}
+    made = select(operations).where(operations.c.id.in_(wanted))
+    found = {row.id: row for row in connection.execute(made)}
+    for row in sorted(kept, key=lambda row: int(row.operation_id)):
+        image = None
+        for operation_id, action in ((row.operation_id, "delete"), (row.restored_in, "restore")):
+            if operation_id in found and (operation_id, row.id) not in told:
+                image = image or _recycled_image(connection, row)
+                images = {"before" if action == "delete" else "after": image}
+                yield _told(found[operation_id], row.id, row.email, action, **images)
+
+
+def _recycled_image(connection: Connection, row: Row[Any]) -> dict[str, Any]:
+    """The image of a user in the recycle bin, by the names that roles and claims have now."""
+    held = connection.execute(
+        select(
+            recycled_grants.c.claim_id,
+            claims.c.description.label("claim"),
+            recycled_grants.c.reason,
+            recycled_grants.c.expires_at,
+        )
+        .join(claims, claims.c.id == recycled_grants.c.claim_id)
+        .where(
+            recycled_grants.c.user_id == row.id,
+            recycled_grants.c.operation_id == row.operation_id,
+        )
+    )
+    grants = [plain(dict(grant._mapping)) for grant in held]
+    role = connection.execute(select(roles.c.description).where(roles.c.id == row.role_id)).scalar()
+    user = User(
+        id=row.id,
+        name=row.name,
+        email=row.email,
+        role_id=row.role_id,
+        role=role or "",
+        claims=tuple(sorted(grant["claim"] for grant in grants)),
+        active=row.active,
+        has_password=row.password[:1] != UNUSABLE,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+    return {**user_image(user, grants), "created_in": row.created_in}
+
+
+def _told(
+    operation: Row[Any],
+    user_id: int,
+    email: str,
+    action: str,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> Change:
+    """A change of one of many users, which has no row of its own."""
     return Change(
         id=0,
         operation_id=operation.id,
@@ -161,16 +236,19 @@ def _creation(operation: Row[Any], user_id: int, email: str) -> Change:
         entity="user",
         entity_id=user_id,
         name=email,
-        action="create",
+        action=action,
         changed="",
-        before=None,
-        after=None,
+        before=before,
+        after=after,
     )
 
 
-def _place(history: list[Change], creation: Change) -> int:
-    """Where the creation belongs: before what happened to the user, and later operations."""
+def _place(history: list[Change], told: Change) -> int:
+    """Where a change without a row belongs: before later operations, and a creation before all that
+    happened to the user."""
     for position, change in enumerate(history):
-        if change.entity_id == creation.entity_id or change.operation_id > creation.operation_id:
+        if change.operation_id > told.operation_id or (
+            told.action == "create" and change.entity_id == told.entity_id
+        ):
             return position
     return len(history)

@@ -9,13 +9,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, delete, func, insert, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy import update as update_rows
 
 from usermgr.db.engine import Operation
 from usermgr.db.errors import Constraint, referred_to, violation
 from usermgr.db.savepoints import savepoint
-from usermgr.db.sql import fold, own_ids
+from usermgr.db.sql import fold, insert_with_id
 from usermgr.errors import Conflict
 from usermgr.names import canonical_label
 from usermgr.records import Claim, Role
@@ -124,13 +134,9 @@ class Labels(Generic[L]):
 
     def restore(self, op: Operation, before: dict[str, Any]) -> L:
         """Bring a deleted label back as its image says. Raises Conflict when the name is taken."""
-        names = [key for key in before if key in self.table.c]
-        statement = text(
-            f"INSERT INTO {self.table.name} ({', '.join(names)}) {own_ids(op.connection)}"
-            f" VALUES ({', '.join(f':{name}' for name in names)})"
-        )
+        columns = {name: value for name, value in before.items() if name in self.table.c}
         with violation(self.unique, lambda: self._taken(before["description"])):
-            op.connection.execute(statement, {name: before[name] for name in names})
+            op.connection.execute(insert_with_id(op.connection, self.table, columns))
         self._require_unique(op.connection, before["description"])
         label = self.find(op.connection, str(before["id"]))
         op.record(self.noun, label.id, label.description, "restore", after=image(label))

@@ -122,7 +122,8 @@ def _undoable(connection: Connection, reference: str, *, lock: bool = False) -> 
 def _undone_by(connection: Connection, operation_id: int) -> int | None:
     """The newest operation that undid this one and is not undone itself."""
     undos = select(operations.c.id).where(operations.c.undoes == operation_id)
-    for undo_id in connection.execute(undos.order_by(operations.c.id.desc())).scalars():
+    undo_id: int
+    for undo_id in connection.execute(undos.order_by(operations.c.id.desc())).scalars().all():
         if _undone_by(connection, undo_id) is None:
             return undo_id
     return None

@@ -110,7 +110,7 @@ def update_user(op: Operation, reference: str, wanted: UserChanges) -> User:
     a protected role or claim would lose its last active user.
     """
     values = _canonical_values(op.connection, wanted)
-    before = _lock_user(op.connection, reference)
+    before = lock_user(op.connection, reference)
     with _kept(op, values, [before.user.id]):
         return _update_user(op, before, values, wanted)
 
@@ -138,8 +138,8 @@ def _update_user(
         violation(EMAIL_UNIQUE, lambda: _email_taken(email)),
         violation(USER_ROLE, lambda: no_such(roles, str(wanted.role))),
     ):
-        _update_row(op, user.id, values)
-    return _record_change(op, before, "update")
+        update_row(op, user.id, values)
+    return record_change(op, before, "update")
 
 
 def set_password(
@@ -150,15 +150,15 @@ def set_password(
     ``given`` is the password itself where a person chose it. Raises NotFound for the user, and
     InvalidInput when it is made of the user's own name or e-mail.
     """
-    before = _lock_user(op.connection, reference)
+    before = lock_user(op.connection, reference)
     user = before.user
     if given is not None:
         passwords.refuse_own(given, user.name, user.email)
     if password_hash is None and not user.has_password:
         return user
     _keep_password(op, user.id)
-    _update_row(op, user.id, {"password": password_hash or passwords.UNUSABLE})
-    return _record_change(op, before, "set-password")
+    update_row(op, user.id, {"password": password_hash or passwords.UNUSABLE})
+    return record_change(op, before, "set-password")
 
 
 def verify_password(connection: Connection, reference: str, password: str) -> Verification:
@@ -173,23 +173,13 @@ def verify_password(connection: Connection, reference: str, password: str) -> Ve
     return Verification(row.id, row.email, verified=True)
 
 
-def grant_claims(op: Operation, reference: str, claim_references: Sequence[str]) -> User:
-    """Grant claims; those the user holds already stay. Raises NotFound."""
-    wanted = resolve_claims(op.connection, claim_references)
-    before = _lock_user(op.connection, reference)
-    if not _insert_grants(op, before.user.id, wanted):
-        return before.user
-    _update_row(op, before.user.id, {})
-    return _record_change(op, before, "grant")
-
-
 def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]) -> User:
     """Revoke claims; those the user does not hold are no error.
 
     Raises NotFound, and Forbidden when a protected claim would lose its last active holder.
     """
     unwanted = resolve_claims(op.connection, claim_references)
-    before = _lock_user(op.connection, reference)
+    before = lock_user(op.connection, reference)
     with holders_kept(op, users.c.id == before.user.id):
         revoked = op.connection.execute(
             delete(user_claims).where(
@@ -199,8 +189,8 @@ def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]
         )
     if not revoked.rowcount:
         return before.user
-    _update_row(op, before.user.id, {})
-    return _record_change(op, before, "revoke")
+    update_row(op, before.user.id, {})
+    return record_change(op, before, "revoke")
 
 
 def distinct_users(connection: Connection, references: Sequence[str]) -> list[str]:
@@ -220,7 +210,7 @@ def delete_user(op: Operation, reference: str) -> User:
     Raises NotFound, Conflict when a table of the application refers to the user, and Forbidden
     when a protected role or claim would lose its last active user.
     """
-    before = _lock_user(op.connection, reference)
+    before = lock_user(op.connection, reference)
     with holders_kept(op, users.c.id == before.user.id):
         return _delete_user(op, before)
 
@@ -261,7 +251,8 @@ def _canonical_values(connection: Connection, wanted: UserChanges) -> dict[str, 
     return values
 
 
-def _lock_user(connection: Connection, reference: str) -> Stored:
+def lock_user(connection: Connection, reference: str) -> Stored:
+    """The user that nobody else changes until the transaction ends. Raises NotFound."""
     # The lock is a statement of its own: a statement that waited for a lock would still see the
     # grants as they were when it began.
     locked = select(users.c.id).where(user_condition(reference)).with_for_update()
@@ -294,7 +285,8 @@ def _kept(
     return contextlib.nullcontext()
 
 
-def _update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
+def update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
+    """Set columns of the user, and count the version up."""
     op.connection.execute(
         update(users)
         .where(users.c.id == user_id)
@@ -302,7 +294,7 @@ def _update_row(op: Operation, user_id: int, values: dict[str, Any]) -> None:
     )
 
 
-def _record_change(op: Operation, before: Stored, action: str) -> User:
+def record_change(op: Operation, before: Stored, action: str) -> User:
     """Under the e-mail that the user had: so the changes name each that a user ever had."""
     user = before.user
     after = find_stored(op.connection, str(user.id))
@@ -312,6 +304,7 @@ def _record_change(op: Operation, before: Stored, action: str) -> User:
 
 def _keep_password(op: Operation, user_id: int) -> None:
     """Put the hash that is about to be replaced into the recycle bin."""
+    op.recycled = True
     replaced = select(literal(op.id), users.c.id, users.c.password).where(users.c.id == user_id)
     columns = ["operation_id", "user_id", "password"]
     op.connection.execute(insert(recycled_passwords).from_select(columns, replaced))
@@ -319,6 +312,7 @@ def _keep_password(op: Operation, user_id: int) -> None:
 
 def _recycle(op: Operation, user_id: int) -> None:
     """Put the user with the grants into the recycle bin."""
+    op.recycled = True
     kept = [c.name for c in users.c]
     row = select(literal(op.id), *users.c).where(users.c.id == user_id)
     op.connection.execute(insert(recycled_users).from_select(["operation_id", *kept], row))
@@ -331,14 +325,14 @@ def _insert_grants(op: Operation, user_id: int, granted: Sequence[Label]) -> int
     """Grant what the user does not hold yet; returns how many that were."""
     rows = [{"user_id": user_id, "claim_id": claim.id} for claim in granted]
     new = insert_new(op.connection, user_claims)
-    with violation(GRANT_CLAIM, lambda: _claims_gone(granted)):
+    with violation(GRANT_CLAIM, lambda: claims_gone(granted)):
         return sum(
             op.connection.execute(new.values(rows[start : start + BATCH])).rowcount
             for start in range(0, len(rows), BATCH)
         )
 
 
-def _claims_gone(granted: Sequence[Label]) -> NotFound:
+def claims_gone(granted: Sequence[Label]) -> NotFound:
     """The error of claims that were deleted since they were resolved."""
     if len(granted) == 1:
         return no_such(claims, granted[0].description)

@@ -1,0 +1,109 @@
+"""Whatever was done: undone in reverse, the database is what it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from tests.support.commands import Command
+from tests.support.databases import open_database
+
+ROLES, CLAIMS = ("member", "admin", "guest"), ("read", "write", "audit")
+PASSWORD = "a passphrase of words"
+EMAILS = st.integers(1, 5).map("p{}@example.com".format)
+ROLE, CLAIM = st.sampled_from(ROLES), st.sampled_from(CLAIMS)
+NAMES = st.sampled_from(["Ana", "João", "名前"])
+TEXT = NAMES | st.just("O'Neil; \"x\"")
+
+
+def words(*parts: Any) -> st.SearchStrategy[tuple[str, ...]]:
+    """Command lines of fixed words and drawn ones."""
+    return st.tuples(*(p if isinstance(p, st.SearchStrategy) else st.just(p) for p in parts))
+
+
+COMMANDS = st.one_of(
+    words("user", "create", "--name", TEXT, "--email", EMAILS, "--role", ROLE, "--claim", CLAIM),
+    words("user", "update", EMAILS, "--name", TEXT, "--email", EMAILS, "--role", ROLE),
+    words("user", "disable", EMAILS),
+    words("user", "enable", EMAILS),
+    words("user", "grant", EMAILS, CLAIM, "--reason", TEXT, "--expires", "30d"),
+    words("user", "grant", EMAILS, CLAIM),
+    words("user", "revoke", EMAILS, CLAIM),
+    words("user", "set-password", EMAILS),
+    words("user", "set-password", EMAILS, "--no-password"),
+    words("user", "delete", EMAILS, "--yes"),
+    words("user", "restore", EMAILS),
+    words("role", "create", ROLE),
+    words("role", "update", ROLE, "--name", ROLE),
+    words("role", "delete", ROLE),
+    words("claim", "create", CLAIM),
+    words("claim", "disable", CLAIM),
+    words("claim", "delete", CLAIM),
+    words("undo", st.integers(0, 8).map(lambda back: f"-{back}"), "--yes"),
+)
+
+
+@st.composite
+def imports(draw: st.DrawFn) -> str:
+    """The rows of a file that creates some users and changes others."""
+    emails = draw(st.lists(EMAILS, unique=True, min_size=1, max_size=4))
+    lines = []
+    for email in emails:
+        claims = ";".join(draw(st.lists(CLAIM, max_size=2, unique=True)))
+        stored = draw(st.sampled_from(["!", "!x"]))
+        lines.append(f"{draw(NAMES)},{email},{draw(ROLE)},{claims},{stored}")
+    return "name,email,role,claims,password_hash\n" + "\n".join(lines) + "\n"
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(st.lists(COMMANDS | imports(), min_size=1, max_size=9))
+def test_undone_in_reverse_everything_is_as_it_was(
+    cli: Command, database_url: str, steps: list[tuple[str, ...] | str]
+) -> None:
+    before, first = state(database_url), newest(cli)
+    for step in steps:
+        if isinstance(step, str):
+            Path("x.csv").write_text(step)
+            step = ("user", "import", "x.csv", "--on-conflict", "update", "--passwords", "set")
+            step += ("--create-roles", "--create-claims", "--yes")
+        if step[0] == "undo":
+            step = ("undo", str(max(1, newest(cli) + int(step[1]))), "--yes")
+        done = cli(*step, stdin=PASSWORD)
+        assert done.exit_code in (0, 3, 4, 6), (step, done)
+    for operation in cli("operation", "list", "-o", "json", "--limit", "1000").json:
+        if operation["id"] > first:
+            done = cli("undo", str(operation["id"]), "--yes")
+            assert (done.exit_code, done.stderr) == (0, ""), (steps, operation, done)
+    assert state(database_url) == before
+
+
+def newest(cli: Command) -> int:
+    """The id of the newest operation, 0 without any."""
+    listed = cli("operation", "list", "--limit", "1", "-o", "json").json
+    return int(listed[0]["id"]) if listed else 0
+
+
+def state(url: str) -> dict[str, Any]:
+    """Everything of the users, roles and claims but what counts changes."""
+    database = open_database(url)
+    tables = {
+        "users": "id, name, email, password, role_id, created_at, active, created_in",
+        "user_claims": "user_id, claim_id, reason, expires_at",
+        "roles": "*",
+        "claims": "*",
+    }
+    with database.connect() as connection:
+        found = {
+            table: connection.execute(text(f"SELECT {columns} FROM {table} ORDER BY 1, 2")).all()
+            for table, columns in tables.items()
+        }
+    database.engine.dispose()
+    return found

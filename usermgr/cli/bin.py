@@ -1,0 +1,59 @@
+"""usermgr bin ..."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from usermgr.cli.context import app_of
+from usermgr.cli.options import new_group
+from usermgr.records import BinReport, DeletedUser
+
+app = new_group("The recycle bin: deleted users, and password hashes that were replaced.")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many.")] = 100,
+) -> None:
+    """List deleted users that can be brought back, the last one deleted first."""
+    from usermgr.services.recycling import list_deleted
+
+    run = app_of(ctx)
+    retention = timedelta(days=run.settings.retention_days)
+    with run.read(shows=DeletedUser) as connection:
+        found, more = list_deleted(connection, retention, limit=limit)
+    run.output.records(DeletedUser, found)
+    if more:
+        run.output.note(f"note: the last {len(found)} are shown; more: --limit")
+
+
+@app.command()
+def sweep(
+    ctx: typer.Context,
+    older_than: Annotated[
+        int | None,
+        typer.Option(
+            "--older-than",
+            metavar="DAYS",
+            min=0,
+            help="Days; USERMGR_RETENTION_DAYS unless given.",
+        ),
+    ] = None,
+) -> None:
+    """Remove for good what is older than the retention time. Asks on a terminal.
+
+    Commands that put something into the bin do that as well.
+    """
+    from usermgr.services.recycling import sweep_bin
+
+    run = app_of(ctx)
+    days = run.settings.retention_days if older_than is None else older_than
+    if days < run.settings.retention_days:
+        run.prompts.confirm(f"Remove for good what was deleted more than {days} days ago?")
+    with run.operation(ctx, shows=BinReport) as op:
+        report = sweep_bin(op, op.started_at - timedelta(days=days))
+    run.output.report(report)

@@ -1,0 +1,87 @@
+"""The recycle bin: which deleted users it keeps, bringing one back, emptying it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, select
+
+from usermgr.db import recycling, undoing
+from usermgr.db.engine import Operation
+from usermgr.db.models import operations, recycled_users, users
+from usermgr.errors import Conflict, NotFound
+from usermgr.names import MAX_ID, parse_id, visible
+from usermgr.records import BinReport, DeletedUser, User
+from usermgr.services.lookup import find_user
+from usermgr.services.references import user_email
+
+
+def list_deleted(
+    connection: Connection, retention: timedelta, *, limit: int
+) -> tuple[list[DeletedUser], bool]:
+    """The users that can be brought back, the last deleted one first; whether there are more."""
+    statement = (
+        select(
+            recycled_users.c.id,
+            recycled_users.c.name,
+            recycled_users.c.email,
+            operations.c.started_at.label("deleted_at"),
+            operations.c.actor,
+            recycled_users.c.operation_id,
+        )
+        .join(operations, operations.c.id == recycled_users.c.operation_id)
+        .where(recycled_users.c.restored_in.is_(None))
+        .order_by(recycled_users.c.operation_id.desc(), recycled_users.c.id)
+    )
+    rows = connection.execute(statement.limit(limit + 1)).all()
+    found = [
+        DeletedUser(**row._mapping, kept_until=row.deleted_at + retention) for row in rows[:limit]
+    ]
+    return found, len(rows) > limit
+
+
+def restore_user(op: Operation, reference: str) -> User:
+    """Bring a deleted user back with id, role, claims and password hash.
+
+    By id, or by the e-mail that the user had; of several the last one that was deleted. Raises
+    NotFound, and Conflict when the e-mail is taken or the role or a claim is gone.
+    """
+    number = parse_id(reference.strip())
+    if number is None:
+        wanted = recycled_users.c.email == user_email(reference)
+    else:
+        wanted = recycled_users.c.id == min(number, MAX_ID)
+    row = op.connection.execute(
+        select(recycled_users.c.id, recycled_users.c.email, recycled_users.c.operation_id)
+        .where(wanted, recycled_users.c.restored_in.is_(None))
+        .order_by(recycled_users.c.operation_id.desc())
+    ).first()
+    if row is None:
+        raise _not_kept(op.connection, reference)
+    undoing.find_deleted(op, row.operation_id, row.id)
+    if undoing.leave(op, row.operation_id):
+        reason = next(undoing.find_left(op.connection)).reason
+        raise Conflict(
+            f'the user {row.id} "{row.email}" cannot be brought back: {reason}',
+            hint="take the obstacle away first",
+        )
+    undoing.apply(op, row.operation_id)
+    op.count("user.restore")
+    return find_user(op.connection, str(row.id))
+
+
+def sweep_bin(op: Operation, before: datetime) -> BinReport:
+    """Remove for good what was deleted or replaced before that moment."""
+    removed = recycling.sweep(op.connection, before)
+    return BinReport(removed["recycled_users"], removed["recycled_passwords"])
+
+
+def _not_kept(connection: Connection, reference: str) -> NotFound | Conflict:
+    number = parse_id(reference.strip())
+    present = users.c.id == number if number is not None else users.c.email == user_email(reference)
+    if connection.execute(select(users.c.id).where(present)).first():
+        return Conflict(f'the user "{visible(reference)}" is not deleted')
+    return NotFound(
+        f'the recycle bin holds no user "{visible(reference)}"',
+        hint="usermgr bin list shows whom it holds",
+    )
