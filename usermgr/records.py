@@ -322,6 +322,20 @@ class RowOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class BulkReport:
+    """What a bulk verb did, by users; ``matched`` is the sum of changed and unchanged.
+
+    ``operation_id`` is None when nothing was changed.
+    """
+
+    matched: int
+    changed: int
+    unchanged: int
+    dry_run: bool
+    operation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaReport:
     """What a schema command found and did. Revisions are None for "no schema"."""
 

@@ -22,7 +22,7 @@ NOTE = (
 def test_the_embedded_default_is_made_at_first_use_and_says_so_once(tmp_path: Path) -> None:
     first = run_process(("role", "create", "admin"), "", {}, tmp_path)
     assert (first.exit_code, first.stderr) == (0, NOTE)
-    assert first.stdout == "id\tdescription\tusers\n1\tadmin\t0\n"
+    assert first.stdout == "id\tdescription\tprotected\tusers\n1\tadmin\tfalse\t0\n"
     assert (tmp_path / "usermgr.db").exists()
     second = run_process(("role", "list"), "", {}, tmp_path)
     assert (second.exit_code, second.stderr, second.stdout) == (0, "", first.stdout)

@@ -23,12 +23,12 @@ class Terminal:
         self._folder = folder
         self._started: list[pexpect.spawn[str]] = []
 
-    def start(self, *words: str, columns: int = 120) -> pexpect.spawn[str]:
+    def start(self, *words: str, columns: int = 120, **more: str) -> pexpect.spawn[str]:
         """The command, running; a line that it does not print within 30 seconds is an error."""
         child: pexpect.spawn[str] = pexpect.spawn(
             sys.executable,
             ["-m", "usermgr", *words],
-            env={**process_environment(), "TERM": "xterm", "USERMGR_ACTOR": "tester"},
+            env={**process_environment(), "TERM": "xterm", "USERMGR_ACTOR": "tester", **more},
             cwd=str(self._folder),
             encoding="utf-8",
             timeout=30,
@@ -182,6 +182,59 @@ def test_yes_answers_the_question(terminal: Terminal) -> None:
 
     assert (status, _users()) == (0, 0)
     assert "[y/N]" not in told
+
+
+ANSWERS = pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 130)])
+
+
+@ANSWERS
+def test_a_bulk_verb_says_how_many_it_would_change(
+    terminal: Terminal, answer: str, status: int
+) -> None:
+    child = terminal.start("user", "disable", "--where-role", "admin", USERMGR_CONFIRM_ABOVE="0")
+    child.expect_exact("Disable 1 user? [y/N] ")
+    child.sendline(answer)
+
+    ended, told = terminal.finish(child)
+
+    (user,) = run_inside(("user", "list", "-o", "json"), "", {}).json
+    assert (ended, user["active"]) == (status, bool(status))
+    assert ("declined; nothing was changed" in told) == bool(status)
+
+
+@ANSWERS
+def test_an_import_says_how_many_it_would_change(
+    terminal: Terminal, tmp_path: Path, answer: str, status: int
+) -> None:
+    (tmp_path / "x.csv").write_text("email,name,role\nana@example.com,New,admin\nx@y.org,X,admin\n")
+    words = ("user", "import", "x.csv", "--on-conflict", "update", "--results", "r.csv")
+    child = terminal.start(*words, USERMGR_CONFIRM_ABOVE="0")
+    child.expect_exact("Change 1 user? [y/N] ")
+    # Nobody waits for the answer: others write meanwhile.
+    assert run_inside(("role", "create", "meanwhile"), "", {}).exit_code == 0
+    child.sendline(answer)
+
+    ended, told = terminal.finish(child)
+
+    names = [user["name"] for user in run_inside(("user", "list", "-o", "json"), "", {}).json]
+    assert (ended, names) == (status, ["Ana"] if status else ["New", "X"])
+    assert ("declined; nothing was changed" in told) == bool(status)
+    assert (tmp_path / "r.csv").exists() != bool(status)
+    assert sorted(path.name for path in tmp_path.glob(".*")) == []
+
+
+def test_more_than_were_confirmed_are_asked_about_again(terminal: Terminal) -> None:
+    child = terminal.start("user", "disable", "--where-role", "admin", USERMGR_CONFIRM_ABOVE="0")
+    child.expect_exact("Disable 1 user? [y/N] ")
+    bruno = ("--name", "Bruno", "--email", "bruno@example.com", "--role", "admin", "--no-password")
+    assert run_inside(("user", "create", *bruno), "", {}).exit_code == 0
+    child.sendline("y")
+    child.expect_exact("Disable 2 users? [y/N] ")
+    child.sendline("y")
+
+    assert terminal.finish(child)[0] == 0
+    users = run_inside(("user", "list", "-o", "json"), "", {}).json
+    assert [user["active"] for user in users] == [False, False]
 
 
 def test_a_password_is_typed_twice_and_never_echoed(terminal: Terminal) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -361,4 +362,115 @@ def test_on_sqlite_as_well_the_second_of_the_last_two_stays(
 
     assert (process.returncode, stdout) == (7, "")
     assert 'the protected role "admin"' in stderr
+    assert broken_promises(url) == {}
+
+
+SELECTED = (
+    ("user", "disable", "--where-role", "admin", "--search", "b@"),
+    ("user", "set-role", "member", "--search", "b@"),
+    ("user", "delete", "--search", "b@", "--yes"),
+)
+
+
+@pytest.mark.parametrize("words", SELECTED, ids=" ".join)
+def test_a_bulk_verb_does_not_take_the_last_one_either(url: str, words: tuple[str, ...]) -> None:
+    assert _run(url, "role", "protect", "admin").exit_code == 0
+
+    done = _race(url, lambda op: users.update_user(op, "1", DISABLED), *words)
+
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert 'the protected role "admin"' in done.stderr
+    assert broken_promises(url) == {}
+
+
+def test_an_import_does_not_take_the_last_one_either(url: str, tmp_path: Path) -> None:
+    assert _run(url, "role", "protect", "admin").exit_code == 0
+    (tmp_path / "x.csv").write_text("email,name,role\nb@example.com,B,member\n")
+    words = ("user", "import", str(tmp_path / "x.csv"), "--on-conflict", "update")
+
+    done = _race(url, lambda op: users.update_user(op, "1", DISABLED), *words)
+
+    assert (done.exit_code, done.stdout) == (7, "")
+    assert 'the protected role "admin"' in done.stderr
+    assert broken_promises(url) == {}
+
+
+@pytest.mark.parametrize(
+    ("first", "words", "changed"),
+    [
+        pytest.param(
+            lambda op: users.update_user(op, "2", UserChanges(role="member")),
+            ("user", "disable", "--where-role", "admin"),
+            1,
+            id="no longer has the role",
+        ),
+        pytest.param(
+            lambda op: users.revoke_claims(op, "2", ["read"]),
+            ("user", "disable", "--where-claim", "read"),
+            1,
+            id="no longer holds the claim",
+        ),
+        pytest.param(
+            lambda op: users.update_user(op, "2", DISABLED),
+            ("user", "disable", "--where-role", "admin"),
+            1,
+            id="is disabled already",
+        ),
+        pytest.param(
+            lambda op: users.delete_user(op, "2"),
+            ("user", "set-role", "member", "--where-role", "admin"),
+            1,
+            id="is gone",
+        ),
+        pytest.param(
+            lambda op: grants.grant_claims(op, "2", ["write"]),
+            ("user", "grant", "write", "--where-role", "admin"),
+            1,
+            id="was granted it",
+        ),
+    ],
+)
+def test_a_bulk_verb_changes_who_is_still_selected(
+    url: str, first: Callable[[Operation], object], words: tuple[str, ...], changed: int
+) -> None:
+    for user in ("1", "2"):
+        assert _run(url, "user", "grant", user, "read").exit_code == 0
+
+    done = _race(url, first, *words, "-o", "json")
+
+    assert (done.exit_code, done.stderr, done.json["changed"]) == (0, "", changed)
+    assert broken_promises(url) == {}
+
+
+def test_a_line_whose_user_is_deleted_meanwhile_is_told(url: str, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("a@example.com\nb@example.com\n")
+
+    done = _race(
+        *(url, lambda op: users.delete_user(op, "2")),
+        *("user", "disable", "--from", str(tmp_path / "x.txt")),
+    )
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert 'line 2: no user "b@example.com"' in done.stderr
+    assert broken_promises(url) == {}
+
+
+def test_a_bulk_grant_of_a_claim_that_is_deleted_meanwhile(url: str) -> None:
+    done = _race(
+        *(url, lambda op: claims.delete_claim(op, "write")),
+        *("user", "grant", "read", "write", "--where-role", "admin"),
+    )
+
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith('error: no claim "write"\n')
+    assert broken_promises(url) == {}
+
+
+def test_two_bulk_verbs_at_once_do_not_end_in_a_deadlock(url: str) -> None:
+    with contextlib.ExitStack() as ended:
+        lines = [("user", verb, "--where-role", "admin") for verb in ("disable", "enable")] * 3
+        started = [ended.enter_context(_start(url, *line)) for line in lines]
+        for process in started:
+            assert process.communicate(timeout=60)[1] == ""
+    assert {process.returncode for process in started} == {0}
     assert broken_promises(url) == {}

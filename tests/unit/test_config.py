@@ -20,6 +20,8 @@ OTHER = {
     "statement_timeout": ("1", "2", "3"),
     "lock_timeout": ("1", "2", "3"),
     "password_min_length": ("8", "9", "10"),
+    "confirm_above": ("0", "1", "2"),
+    "retention_days": ("1", "2", "3"),
 }
 
 

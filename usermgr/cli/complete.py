@@ -54,7 +54,8 @@ def complete_revisions(_ctx: typer.Context, _args: list[str], incomplete: str) -
 def complete_fields(ctx: typer.Context, _args: list[str], incomplete: str) -> list[str]:
     """The fields of what the command shows; the last of a comma-separated list is completed."""
     done, comma, last = incomplete.rpartition(",")
-    names = _fields_of(ctx.command_path.split()[1:])
+    command = ctx.command_path.split()[1:]
+    names = _fields_of(["bulk"] if selects_users(ctx) else command)
     return _harmless(done + comma + name for name in names if name.startswith(last))
 
 
@@ -68,6 +69,14 @@ def complete_claims(ctx: typer.Context, incomplete: str) -> list[str]:
     return _labels(ctx, "claim", incomplete)
 
 
+def selects_users(ctx: typer.Context) -> bool:
+    """Whether the line selects the users of a bulk verb, and does not name them."""
+    if "dry_run" not in ctx.params or "where_role" not in ctx.params:
+        return False
+    chosen = ("where_role", "where_claim", "search", "active", "from_")
+    return any(ctx.params.get(name) for name in chosen) or ctx.params.get("active") is False
+
+
 def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
     """The fields of what the command shows."""
     from usermgr import records
@@ -79,6 +88,7 @@ def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
 
         return FIELDS
     exceptions: dict[tuple[str, ...], type] = {
+        ("bulk",): records.BulkReport,
         ("user", "history"): records.Change,
         ("user", "import"): records.ImportReport,
         ("user", "verify-password"): records.Verification,

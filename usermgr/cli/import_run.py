@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from usermgr.cli.confirming import Approve, confirmed
 from usermgr.errors import Conflict, InvalidInput, PartialImport, Unavailable, UserMgrError
 from usermgr.formats.files import PendingFile, content_ending, require_apart, temporary_lines
 from usermgr.formats.writers import MANY, write_csv
@@ -116,7 +117,9 @@ class ImportRun:
                 stack.callback(spool.close)
             if self._files.rejects is not None:
                 require_ending(self._files.rejects.path.name, self._source)
-            report, failure = self._store_with_passwords(stack)
+            report, failure = confirmed(
+                self._run, "change", lambda approve: self._store_with_passwords(stack, approve)
+            )
             if failure is not None:
                 self._write_rejects()
             self._publish(self._files.rejects)
@@ -138,27 +141,30 @@ class ImportRun:
             hint = "the import is stored: see usermgr operation list"
             raise Unavailable(error.message, hint=hint) from error
 
-    def _store_with_passwords(self, stack: contextlib.ExitStack) -> tuple[ImportReport, str | None]:
+    def _store_with_passwords(
+        self, stack: contextlib.ExitStack, approve: Approve
+    ) -> tuple[ImportReport, str | None]:
         """Store the rows; the report, and why nothing was stored, if so.
 
         A hash takes thousands of times as long as all the rest of a row. So what becomes of the
         rows is found out first, in a transaction that is rolled back. Then the passwords are hashed
         that will be stored, and only then everything is done for good.
         """
+        self._started = time.monotonic()  # Not counting what a person takes to answer.
         if not self._source.begins_with_passwords() and self._files.passwords is None:
             with contextlib.suppress(PasswordsFound):
                 results = self._files.results is not None
                 outcomes = stack.enter_context(temporary_lines()) if results else None
-                return self._store(outcomes)
+                return self._store(outcomes, approve)
         outcomes = stack.enter_context(temporary_lines())
         for _ in range(ATTEMPTS):
             self._source.rehearse()
-            report, failure = self._store(outcomes, rehearses=not self._dry_run)
+            report, failure = self._store(outcomes, approve, rehearses=not self._dry_run)
             if failure is not None or self._dry_run:
                 return report, failure
             self._hash(outcomes)
             with contextlib.suppress(_NotHashed):
-                return self._store(outcomes)
+                return self._store(outcomes, approve)
         raise Unavailable("other commands change the same users all the time", hint="try again")
 
     def _needs(self, outcomes: IO[str]) -> Iterator[Need]:
@@ -183,7 +189,7 @@ class ImportRun:
             self._source.hash_passwords(self._needs(outcomes), generate=generate, hashed=count)
 
     def _store(
-        self, outcomes: IO[str] | None, *, rehearses: bool = False
+        self, outcomes: IO[str] | None, approve: Approve, *, rehearses: bool = False
     ) -> tuple[ImportReport, str | None]:
         """The report, and why nothing was stored, if so. Of a rehearsal nothing is left.
 
@@ -206,6 +212,8 @@ class ImportRun:
                 ).run(way)
                 if not imported.stored:
                     raise _NotStored
+                if not self._dry_run:
+                    approve(imported.counts["updated"])
                 if not rehearses:
                     self._write_files(outcomes)
                 operation_id = op.id if op.counts and not self._dry_run else None
