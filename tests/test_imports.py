@@ -20,6 +20,7 @@ from tests.support.commands import Command, process_environment
 NEVER_FOR_HELP = {
     "alembic",
     "argon2",
+    "cryptography",
     "dotenv",
     "email_validator",
     "faker",
@@ -33,6 +34,7 @@ NEVER_FOR_HELP = {
 NEVER_FOR_SHOW = {
     "alembic",
     "argon2",
+    "cryptography",
     "email_validator",
     "faker",
     "fastapi",

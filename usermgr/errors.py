@@ -82,10 +82,10 @@ class Forbidden(UserMgrError):
 
 
 class Mismatch(UserMgrError):
-    """A password does not verify."""
+    """A password, or the sealed history, does not verify."""
 
     code, exit_status, http_status = "mismatch", 8, 200
-    meaning = "the password does not verify"
+    meaning = "the password, or the sealed history, does not verify"
 
 
 class Cancelled(UserMgrError):

@@ -336,6 +336,57 @@ class BulkReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """A seal over operations and their changes; ``digest`` also covers every seal before it.
+
+    ``previous`` is the digest of the seal before, empty for the first. ``public_key`` and
+    ``signature`` are in base64, None for a seal that is not signed.
+    """
+
+    id: int
+    sealed_at: datetime
+    operations: int
+    changes: int
+    previous: str
+    digest: str
+    public_key: str | None
+    signature: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """A sealed history that is whole: how many rows its seals cover.
+
+    ``erased`` counts the changes whose images were erased at a person's request, ``unsealed`` the
+    operations that no seal covers yet. ``digest`` is that of the newest seal, None without one.
+    """
+
+    seals: int
+    operations: int
+    changes: int
+    erased: int
+    unsealed: int
+    digest: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What was erased of a person. ``user`` says what is left: a pseudonymous row, or none.
+
+    ``changes``, ``grants`` and ``recycled`` count the changes without images now, the grants that
+    were removed, and the rows that left the recycle bin. ``operation_id`` is None when there was
+    nothing to erase.
+    """
+
+    id: int
+    user: str
+    changes: int
+    grants: int
+    recycled: int
+    operation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaReport:
     """What a schema command found and did. Revisions are None for "no schema"."""
 

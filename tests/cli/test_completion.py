@@ -24,7 +24,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 """Calls the completion script on its input as bash does; ``env`` finds the program."""
 
-COMMANDS = ["user", "role", "claim", "operation", "seed", "schema", "config", "help"]
+COMMANDS = ["user", "role", "claim", "operation", "audit", "seed", "schema", "config", "help"]
 
 
 @pytest.fixture
@@ -68,6 +68,8 @@ def _offered(monkeypatch: pytest.MonkeyPatch, *words: str, shell: str = "bash") 
         (["user", "list", "--fields", "id,e"], ["id,email"]),
         (["claim", "list", "--fields", ""], ["id", "description", "active", "protected", "users"]),
         (["user", "history", "--fields", "be"], ["before"]),
+        (["audit", "seal", "--fields", "s"], ["sealed_at", "signature"]),
+        (["audit", "verify", "--fields", "se"], ["seals"]),
         (["user", "list", "--sort", ""], ["id", "email", "name", "created_at"]),
         (["schema", "ddl", "--dialect", "s"], ["sqlite"]),
         (["schema", "downgrade", "0001"], ["0001"]),
@@ -190,6 +192,8 @@ def test_the_script_for_bash_works_in_bash(tmp_path: Path) -> None:
         ("claim", "disable", "reports:read"),
         ("operation", "list"),
         ("operation", "show", "1"),
+        ("audit", "seal"),
+        ("audit", "verify"),
         ("schema", "status"),
         ("schema", "check"),
         ("schema", "init"),

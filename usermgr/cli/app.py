@@ -35,6 +35,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "undo": ("usermgr.cli.undo", "Undo an operation."),
     "bin": ("usermgr.cli.bin", "The recycle bin: what was deleted and can be brought back."),
     "why": ("usermgr.cli.why", "Explain why a user holds a claim or does not."),
+    "audit": ("usermgr.cli.audit", "Seal the history, verify it, write it for a SIEM."),
     "seed": ("usermgr.cli.seed", "Fill a database with believable users."),
     "schema": ("usermgr.cli.schema", "Create, adopt, upgrade and check the database schema."),
     "config": ("usermgr.cli.config", "Show and check the settings."),

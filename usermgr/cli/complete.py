@@ -96,12 +96,14 @@ def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
         ("schema", "status"): records.SchemaStatus,
         ("schema", "check"): records.Difference,
         ("config", "check"): records.CheckRow,
+        ("audit", "verify"): records.AuditReport,
     }
     usual: dict[str, type] = {
         "user": records.User,
         "role": records.Role,
         "claim": records.Claim,
         "operation": records.OperationRecord,
+        "audit": records.Seal,
         "seed": records.SeedReport,
         "schema": records.SchemaReport,
         "config": records.SettingRow,

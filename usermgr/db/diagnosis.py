@@ -25,6 +25,12 @@ _NEEDED = {
     "user_claims": "SELECT, INSERT, UPDATE, DELETE",
     "operations": "SELECT, INSERT",
     "changes": "SELECT, INSERT",
+    "recycled_users": "SELECT, INSERT, UPDATE, DELETE",
+    "recycled_grants": "SELECT, INSERT, UPDATE, DELETE",
+    "recycled_passwords": "SELECT, INSERT, UPDATE, DELETE",
+    "seals": "SELECT, INSERT",
+    "seal_blocks": "SELECT, INSERT",
+    "sealed_operations": "SELECT, INSERT",
 }
 
 

@@ -191,6 +191,18 @@ class Database:
                 self.stored = op.id if op.counts else None
 
     @contextlib.contextmanager
+    def write(self, *, look: str) -> Iterator[tuple[Connection, datetime]]:
+        """A transaction that writes what is no change of users, roles or claims: no operation.
+
+        Yields the time it began, too. ``look`` says how to see what became of it when the commit
+        had no answer. Raises what ``operation`` raises.
+        """
+        with self.errors(), self.connect() as connection:
+            self._open(connection, write=True, reserve=False)
+            yield connection, self._clock()
+            self.commit(connection, look=look)
+
+    @contextlib.contextmanager
     def connect(self) -> Iterator[Connection]:
         """A connection without any set-up of the transaction; rolled back when it is left."""
         with self.engine.connect() as connection:
@@ -217,7 +229,7 @@ class Database:
                 raise
             raise unreadable from error
 
-    def _open(self, connection: Connection, *, write: bool) -> int:
+    def _open(self, connection: Connection, *, write: bool, reserve: bool = True) -> int:
         if self.is_sqlite:
             return self._open_sqlite(connection, write=write)
         parameters = self.transaction_settings()
@@ -226,11 +238,12 @@ class Database:
         prefix = quoted_schema(self.settings.db_schema)
         columns = [f"set_config('{name}', :{name}, true)" for name in parameters]
         columns.append(f"(SELECT version_num FROM {prefix}{VERSION_TABLE}) AS revision")
-        if write:
+        reserve = write and reserve
+        if reserve:
             columns.append(f"nextval('{prefix}operations_id_seq') AS operation_id")
         row = connection.execute(text(f"SELECT {', '.join(columns)}"), parameters).one()
         self._require_head(row.revision)
-        return row.operation_id if write else 0
+        return row.operation_id if reserve else 0
 
     def _open_sqlite(self, connection: Connection, *, write: bool) -> int:
         if not write:

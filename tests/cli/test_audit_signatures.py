@@ -1,0 +1,197 @@
+"""Signed seals: Ed25519 keys as openssl makes them, and the library as an extra."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from base64 import b64decode
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from tests.support.commands import Command
+from tests.support.people import create_company
+from tests.support.tampering import tamper
+
+MAKE_ONE = "hint: make one with: openssl genpkey -algorithm ed25519 -out FILE\n"
+PUBLISH = "hint: make it from the key with: openssl pkey -in KEY -pubout -out FILE\n"
+PEM = serialization.Encoding.PEM
+
+
+def _write(name: str, key: PrivateKeyTypes, *, password: bytes | None = None) -> None:
+    """The key in NAME.pem, and its public half in NAME.pub."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if password:
+        encryption = serialization.BestAvailableEncryption(password)
+    pem = key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, encryption)
+    Path(f"{name}.pem").write_bytes(pem)
+    public = key.public_key().public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    Path(f"{name}.pub").write_bytes(public)
+
+
+@pytest.fixture(autouse=True)
+def keys() -> None:
+    """In the test's folder: two keys, one that is encrypted, one of another kind, and no key."""
+    for name in ("ours", "theirs"):
+        _write(name, ed25519.Ed25519PrivateKey.generate())
+    _write("locked", ed25519.Ed25519PrivateKey.generate(), password=b"secret")
+    _write("other", ec.generate_private_key(ec.SECP256R1()))
+    Path("text.pem").write_text("no key\n")
+
+
+def test_a_signed_seal(cli: Command) -> None:
+    create_company(cli)
+
+    done = cli("audit", "seal", "--key", "ours.pem", "-o", "json")
+
+    assert (done.exit_code, done.stderr) == (0, "")
+    key = serialization.load_pem_public_key(Path("ours.pub").read_bytes())
+    assert isinstance(key, ed25519.Ed25519PublicKey)
+    assert b64decode(done.json["public_key"]) == key.public_bytes_raw()
+    signed = f"usermgr seal {done.json['digest']}".encode()
+    key.verify(b64decode(done.json["signature"]), signed)
+    verified = cli("audit", "verify", "--public-key", "ours.pub", "-o", "json")
+    assert (verified.exit_code, verified.stderr) == (0, "")
+    assert verified.json["digest"] == done.json["digest"]
+
+
+def test_only_the_newest_seal_has_to_be_signed(cli: Command) -> None:
+    create_company(cli)
+    cli("audit", "seal")
+    cli("user", "disable", "1")
+    cli("audit", "seal", "--key", "ours.pem")
+    assert cli("audit", "verify", "--public-key", "ours.pub").exit_code == 0
+
+    cli("user", "enable", "1")
+    cli("audit", "seal")
+
+    done = cli("audit", "verify", "--public-key", "ours.pub", "-o", "json")
+    assert (done.exit_code, done.stdout) == (8, "")
+    assert '"message": "seal 3, the newest, is not signed"' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE seals SET signature = NULL", "is not signed"),
+        ("UPDATE seals SET signature = 'QUJD'", "has a signature of another key"),
+        ("UPDATE seals SET signature = '§'", "has a signature of another key"),
+    ],
+)
+def test_signatures_that_are_none(
+    cli: Command, database_url: str, statement: str, told: str
+) -> None:
+    create_company(cli)
+    cli("audit", "seal", "--key", "ours.pem")
+    tamper(database_url, statement)
+    done = cli("audit", "verify", "--public-key", "ours.pub")
+    assert (done.exit_code, done.stdout) == (8, "")
+    assert done.stderr.splitlines()[0] == f"error: seal 1, the newest, {told}"
+
+
+def test_seals_that_were_made_anew_have_a_signature_of_another_key(
+    cli: Command, database_url: str
+) -> None:
+    create_company(cli)
+    cli("audit", "seal", "--key", "ours.pem")
+    tables = ("seals", "seal_blocks", "sealed_operations")
+    tamper(
+        database_url,
+        "UPDATE operations SET actor = 'mallory'",
+        *(f"DELETE FROM {table}" for table in tables),
+    )
+    none = cli("audit", "verify", "--public-key", "ours.pub")
+    assert none.stderr.splitlines()[0] == "error: there is no seal that could be signed"
+    cli("audit", "seal", "--key", "theirs.pem")
+    assert cli("audit", "verify", "--public-key", "theirs.pub").exit_code == 0
+
+    done = cli("audit", "verify", "--public-key", "ours.pub")
+
+    assert (done.exit_code, done.stdout) == (8, "")
+    assert done.stderr.splitlines()[0] == (
+        "error: seal 1, the newest, has a signature of another key"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("seal", "--key", "text.pem"),
+            f'"text.pem" holds no private Ed25519 key in PEM\n{MAKE_ONE}',
+        ),
+        (
+            ("seal", "--key", "ours.pub"),
+            f'"ours.pub" holds no private Ed25519 key in PEM\n{MAKE_ONE}',
+        ),
+        (
+            ("seal", "--key", "other.pem"),
+            f'"other.pem" holds no private Ed25519 key in PEM\n{MAKE_ONE}',
+        ),
+        (
+            ("seal", "--key", "locked.pem"),
+            (
+                'the key in "locked.pem" is encrypted\n'
+                "hint: pass an unencrypted one, readable to nobody else\n"
+            ),
+        ),
+        (
+            ("seal", "--key", "none.pem"),
+            (
+                'the key file "none.pem" cannot be read: No such file or directory\n'
+                "hint: check its name, and that it is a file you may read\n"
+            ),
+        ),
+        (
+            ("verify", "--public-key", "ours.pem"),
+            f'"ours.pem" holds no public Ed25519 key in PEM\n{PUBLISH}',
+        ),
+        (
+            ("verify", "--public-key", "other.pub"),
+            f'"other.pub" holds no public Ed25519 key in PEM\n{PUBLISH}',
+        ),
+    ],
+)
+def test_files_without_the_key(cli: Command, words: tuple[str, ...], message: str) -> None:
+    create_company(cli)
+    done = cli("audit", *words)
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"error: {message}")
+    assert cli("audit", "verify", "-o", "json").json["seals"] == 0
+
+
+@pytest.mark.parametrize("words", [("seal", "--key", "ours.pem"), ("verify", "--public-key", "x")])
+def test_without_the_library(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "cryptography":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    create_company(cli)
+    done = cli("audit", *words)
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        2,
+        "",
+        (
+            "error: signatures need the package cryptography, which is not installed\n"
+            'hint: install it with: pip install "usermgr[sign]"\n'
+        ),
+    )
+    assert cli("audit", "seal").exit_code == 0
+    assert cli("audit", "verify").exit_code == 0
+
+
+def test_a_key_that_openssl_made(cli: Command) -> None:
+    made = ["openssl", "genpkey", "-algorithm", "ed25519", "-out", "key.pem"]
+    try:
+        subprocess.run(made, check=True, capture_output=True, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("there is no openssl here")
+    public = ["openssl", "pkey", "-in", "key.pem", "-pubout", "-out", "key.pub"]
+    subprocess.run(public, check=True, capture_output=True, timeout=60)
+    create_company(cli)
+    assert cli("audit", "seal", "--key", "key.pem").exit_code == 0
+    assert cli("audit", "verify", "--public-key", "key.pub").exit_code == 0

@@ -1,0 +1,82 @@
+"""usermgr audit ..."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from usermgr.cli.context import app_of
+from usermgr.cli.options import new_group
+from usermgr.cli.views import view_of
+from usermgr.records import AuditReport, Seal
+
+app = new_group("Seal the history, verify that it is whole, and write it out for a SIEM.")
+
+
+@app.command()
+def seal(
+    ctx: typer.Context,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Sign with this Ed25519 private key (PEM)."),
+    ] = None,
+) -> None:
+    """Seal the operations that no seal covers yet, and print the seal.
+
+    Keep its digest elsewhere: audit verify --anchor proves by it that the seals were not made anew.
+    Where there is nothing to seal the newest seal is printed again. Sealing changes no user, and so
+    is no operation itself.
+    """
+    from usermgr.services.sealing import seal_history
+    from usermgr.services.signing import load_signer
+
+    run = app_of(ctx)
+    run.output.check_fields(view_of(Seal))
+    sign = load_signer(key) if key else None
+    look = "look at the digest of the newest seal with: usermgr audit verify"
+    with (
+        run.output.transfer(0) as bar,
+        run.database.write(look=look) as (connection, now),
+    ):
+        sealed = seal_history(connection, now, sign=sign, progress=bar.rows)
+    if not sealed.made:
+        since = f" since seal {sealed.seal.id}" if sealed.seal else ""
+        run.output.note(f"note: nothing to seal{since}")
+    if sealed.seal:
+        run.output.record(sealed.seal)
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", metavar="DIGEST", help="One of the seals must have this digest."),
+    ] = None,
+    public_key: Annotated[
+        Path | None,
+        typer.Option(
+            "--public-key",
+            metavar="FILE",
+            help="The newest seal must be signed by this Ed25519 key (PEM).",
+        ),
+    ] = None,
+) -> None:
+    """Recompute every seal; exit status 8 naming the first row that is not as it was sealed.
+
+    Without --anchor and --public-key nobody can tell a history and seals that were both made anew.
+    """
+    from usermgr.services.signing import load_checker
+    from usermgr.services.verifying import verify_history
+
+    run = app_of(ctx)
+    check = load_checker(public_key) if public_key else None
+    with run.output.transfer(0) as bar, run.read(shows=AuditReport) as connection:
+        report = verify_history(connection, anchor=anchor, check=check, progress=bar.rows)
+    run.output.record(report)
+    if report.unsealed:
+        run.output.note(
+            f"note: no seal covers {report.unsealed} operations yet: usermgr audit seal"
+        )
