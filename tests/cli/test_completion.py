@@ -70,6 +70,8 @@ def _offered(monkeypatch: pytest.MonkeyPatch, *words: str, shell: str = "bash") 
         (["user", "history", "--fields", "be"], ["before"]),
         (["audit", "seal", "--fields", "s"], ["sealed_at", "signature"]),
         (["audit", "verify", "--fields", "se"], ["seals"]),
+        (["audit", "export", "--fields", "se"], ["seal"]),
+        (["user", "erase", "--fields", "c"], ["changes"]),
         (["user", "list", "--sort", ""], ["id", "email", "name", "created_at"]),
         (["schema", "ddl", "--dialect", "s"], ["sqlite"]),
         (["schema", "downgrade", "0001"], ["0001"]),

@@ -155,6 +155,34 @@ def test_delete_does_not_ask_about_somebody_who_does_not_exist(terminal: Termina
     assert "[y/N]" not in told
 
 
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("", 130)])
+def test_erase_says_who_it_is_and_that_nothing_brings_it_back(
+    terminal: Terminal, answer: str, status: int
+) -> None:
+    child = terminal.start("user", "erase", "ANA@example.com")
+    child.expect_exact(
+        "Erase user 1, Ana <ana@example.com>, from the users, the history and the recycle bin?"
+        " This CANNOT BE UNDONE, not by undo and not by restore. [y/N] "
+    )
+    child.sendline(answer)
+
+    ended, told = terminal.finish(child)
+
+    assert ended == status
+    assert ("error: declined; nothing was changed" in told) == bool(status)
+    left = run_inside(("user", "show", "1", "-o", "json"), "", {}).json["name"]
+    assert left == ("Ana" if status else "erased")
+
+
+def test_erase_says_that_somebody_is_deleted(terminal: Terminal) -> None:
+    assert run_inside(("user", "delete", "1", "--yes"), "", {}).exit_code == 0
+    child = terminal.start("user", "erase", "ana@example.com")
+    child.expect_exact("Erase the deleted user 1 from the users, the history and ")
+    child.sendline("y")
+    assert terminal.finish(child)[0] == 0
+    assert "ana@" not in run_inside(("user", "history", "1", "-o", "json"), "", {}).stdout
+
+
 def test_ctrl_c_at_a_question_changes_nothing(terminal: Terminal) -> None:
     child = terminal.start("user", "delete", "1")
     child.expect_exact("[y/N] ")

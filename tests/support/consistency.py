@@ -64,10 +64,13 @@ def broken_promises(url: str) -> dict[str, Any]:
 
 def _untrue_images(connection: Connection) -> Iterator[tuple[str, int]]:
     """Things whose row differs from what their last change says."""
-    statement = select(changes.c.entity, changes.c.entity_id, changes.c.after)
+    statement = select(
+        changes.c.entity, changes.c.entity_id, changes.c.after, changes.c.action, changes.c.digest
+    )
     last = {
         (row.entity, row.entity_id): row.after
         for row in connection.execute(statement.order_by(changes.c.id))
+        if row.digest is None and row.action != "erase"
     }
     present: dict[tuple[str, int], dict[str, Any]] = {}
     for user in iterate_users(connection, UserFilter()):
@@ -82,12 +85,12 @@ def _untrue_images(connection: Connection) -> Iterator[tuple[str, int]]:
 
 def _gaps(connection: Connection) -> Iterator[int]:
     """Changes that did not begin with what the change before them left."""
-    statement = select(
-        changes.c.id, changes.c.entity, changes.c.entity_id, changes.c.before, changes.c.after
-    )
     left: dict[tuple[str, int], Any] = {}
-    for row in connection.execute(statement.order_by(changes.c.id)):
+    for row in connection.execute(select(changes).order_by(changes.c.id)):
         key = (row.entity, row.entity_id)
+        if row.digest is not None or row.action == "erase":
+            left.pop(key, None)
+            continue
         # The last image of a user says what no longer stands in a row.
         before = {k: v for k, v in (row.before or {}).items() if k != "created_in"} or None
         if key in left and left[key] != before:
@@ -105,10 +108,10 @@ def _untrue_counts(connection: Connection) -> Iterator[int]:
     }
     for row in connection.execute(select(changes).order_by(changes.c.id.desc())):
         made[row.operation_id][f"{row.entity}.{row.action}"] += 1
-        if (row.entity, row.action) == ("user", "delete"):
+        if (row.entity, row.action) == ("user", "delete") and row.before:
             created_in[row.entity_id] = row.before["created_in"]
         if (row.entity, row.action) == ("user", "create"):
-            del created_in[row.entity_id]
+            created_in.pop(row.entity_id, None)
     # The others were created together, without a change of their own.
     for operation_id in created_in.values():
         made[operation_id]["user.create"] += 1

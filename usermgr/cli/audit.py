@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
-from usermgr.cli.context import app_of
+from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
-from usermgr.cli.views import view_of
+from usermgr.cli.user_export import destination
+from usermgr.cli.user_list import parse_when
+from usermgr.cli.views import View, view_of
+from usermgr.errors import InvalidInput
+from usermgr.names import visible
 from usermgr.records import AuditReport, Seal
 
 app = new_group("Seal the history, verify that it is whole, and write it out for a SIEM.")
@@ -79,4 +83,56 @@ def verify(
     if report.unsealed:
         run.output.note(
             f"note: no seal covers {report.unsealed} operations yet: usermgr audit seal"
+        )
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="Appears when it is complete; - is stdout.")
+    ] = "-",
+    since_seal: Annotated[
+        int | None,
+        typer.Option(
+            "--since-seal", metavar="ID", min=0, help="Only what this seal does not cover."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="WHEN", help="Only operations that ended then or later, such as 7d."
+        ),
+    ] = None,
+) -> None:
+    """Write the history as JSON lines, streamed: an object for each change, with its operation.
+
+    An operation without changes of its own has an object as well. With --since-seal nothing is
+    missed from one run to the next, whatever ran meanwhile; what no seal covers yet has the seal
+    null, and comes again.
+    """
+    from usermgr.services.auditing import FIELDS, export_history
+
+    run = app_of(ctx)
+    fields = View(FIELDS, FIELDS).choose(run.flags.get("fields"), brief=False)
+    _require_jsonl(run)
+    if since is not None and since_seal is not None:
+        raise InvalidInput("--since and --since-seal exclude each other", hint="leave one out")
+    ended = parse_when(since) if since is not None else None
+    with (
+        run.output.transfer(0) as bar,
+        run.database.read() as connection,
+        destination(run, file, secret=False) as out,
+    ):
+        number = export_history(
+            connection, out, after_seal=since_seal, since=ended, fields=fields, progress=bar.rows
+        )
+    run.output.note(f"note: exported {number} lines")
+
+
+def _require_jsonl(run: AppContext) -> None:
+    chosen = run.flags.get("output")
+    if chosen not in (None, "jsonl"):
+        raise InvalidInput(
+            f'the history is not exported as "{visible(chosen)}"', hint="it is always jsonl"
         )

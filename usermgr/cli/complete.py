@@ -87,9 +87,14 @@ def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
         from usermgr.services.exporting import FIELDS
 
         return FIELDS
+    if command == ["audit", "export"]:
+        from usermgr.services import auditing
+
+        return auditing.FIELDS
     exceptions: dict[tuple[str, ...], type] = {
         ("bulk",): records.BulkReport,
         ("user", "history"): records.Change,
+        ("user", "erase"): records.Erasure,
         ("user", "import"): records.ImportReport,
         ("user", "verify-password"): records.Verification,
         ("operation", "show"): records.OperationDetail,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from usermgr.cli import user_bulk, user_export, user_import, user_list, user_password
+from usermgr.cli import user_bulk, user_erase, user_export, user_import, user_list, user_password
 from usermgr.cli.complete import complete_roles
 from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
@@ -88,6 +88,7 @@ def restore(ctx: typer.Context, user: UserArgument) -> None:
 
 
 user_password.add_passwords(app)
+user_erase.add_erase(app)
 
 
 @app.command()

@@ -80,7 +80,7 @@ def export(
     with (
         run.output.transfer(None, to_stdout=file == "-") as bar,
         run.database.read() as connection,
-        _destination(run, file, secret=with_password_hashes) as out,
+        destination(run, file, secret=with_password_hashes) as out,
     ):
         number = export_users(
             connection,
@@ -141,7 +141,8 @@ def _fields(run: AppContext, *, with_ids: bool, with_password_hashes: bool) -> t
 
 
 @contextlib.contextmanager
-def _destination(run: AppContext, file: str, *, secret: bool) -> Iterator[IO[str]]:
+def destination(run: AppContext, file: str, *, secret: bool) -> Iterator[IO[str]]:
+    """Where an export is written: stdout, or a file that appears when it is complete."""
     if file == "-":
         with run.output.writing() as out:
             yield out

@@ -91,7 +91,8 @@ def history_keys(
     With ``after_seal`` those that no seal up to that one covers; with ``since`` those that ended
     then or later.
     """
-    conditions, values = ["true"], {}
+    conditions: list[str] = ["1 = 1"]
+    values: dict[str, Any] = {}
     if after_seal is not None:
         conditions.append("(s.seal_id IS NULL OR s.seal_id > :after_seal)")
         values["after_seal"] = after_seal
@@ -136,6 +137,12 @@ def lock_seals(connection: Connection) -> None:
 def last_seal(connection: Connection) -> Row[Any] | None:
     """The newest seal, None without one."""
     return connection.execute(_seals("ORDER BY id DESC LIMIT 1")).first()
+
+
+def has_seal(connection: Connection, seal_id: int) -> bool:
+    """Whether there is a seal with this id."""
+    found = text("SELECT count(*) FROM seals WHERE id = :id")
+    return bool(connection.execute(found, {"id": seal_id}).scalar())
 
 
 def seals(connection: Connection, last: int) -> Iterator[Row[Any]]:

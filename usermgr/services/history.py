@@ -24,6 +24,9 @@ from usermgr.records import Change, OperationDetail, OperationRecord, User
 from usermgr.services.lookup import user_image
 from usermgr.services.references import no_such_user, user_email
 
+ERASED: Final = "erased"
+"""Stands for what changed where it was erased at the person's request."""
+
 
 def list_operations(
     connection: Connection, *, limit: int, before: int | None = None
@@ -109,11 +112,14 @@ def _changes() -> Select[Any]:
         changes.c.action,
         changes.c.before,
         changes.c.after,
+        changes.c.digest,
     ).join(operations, operations.c.id == changes.c.operation_id)
 
 
 def _change(row: Row[Any]) -> Change:
-    return Change(**row._mapping, changed=_difference(row.before, row.after))
+    told = dict(row._mapping)
+    erased = told.pop("digest") is not None
+    return Change(**told, changed=ERASED if erased else _difference(row.before, row.after))
 
 
 def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
