@@ -77,6 +77,35 @@ def test_a_user_who_is_nothing_special_can_do_everything(humble_url: str):
     assert broken_promises(humble_url) == {}
 
 
+def test_the_history_needs_to_be_added_to_and_read_only(
+    humble_url: str, migrated_postgresql_url: str
+):
+    """Sealing and verifying too; only an erasure has to change something there."""
+    tables = "operations, changes, seals, seal_blocks, sealed_operations"
+    role = make_url(humble_url).username
+    _execute(migrated_postgresql_url, f"REVOKE UPDATE, DELETE ON {tables} FROM {role}")
+    for words in (
+        ("seed", "--users", "3", "-q"),
+        ("user", "update", "1", "--name", "New"),
+        ("audit", "seal"),
+        ("audit", "verify"),
+        ("audit", "export"),
+    ):
+        assert _run(humble_url, *words).exit_code == 0
+    rows = _run(humble_url, "config", "check", "-o", "json").json
+    assert (rows[-1]["ok"], rows[-1]["found"], rows[-1]["advice"]) == (
+        True,
+        "all that commands need, but for user erase",
+        "GRANT UPDATE ON changes to whoever may erase",
+    )
+
+    done = _run(humble_url, "user", "erase", "1", "--yes")
+
+    message = f'the database user may not use table changes: "{_described(humble_url)}"'
+    assert done == _refused(message, "usermgr config check lists the missing privileges")
+    assert _run(humble_url, "user", "show", "1").exit_code == 0
+
+
 def test_a_server_without_a_connection_left(humble_url: str, migrated_postgresql_url: str):
     role = make_url(humble_url).username
     _execute(migrated_postgresql_url, f"ALTER ROLE {role} CONNECTION LIMIT 0")
