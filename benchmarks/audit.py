@@ -20,6 +20,7 @@ import operator
 import os
 import platform
 import re
+import secrets
 import statistics
 import subprocess
 import sys
@@ -64,15 +65,18 @@ def write(
     database = open_database(url)
     if kept:
         database.engine.pool = StaticPool(database.engine.pool._creator)
-    names = [f"writer {writer} round {number}" for number in range(2)]
+    # A name that the user has already would be no change, and cost next to nothing.
+    run = secrets.token_hex(8)
     first = writer * USERS + 1
     changes = 0
     start.wait()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        wanted = UserChanges(name=names[changes // USERS % 2] + str(changes))
+        wanted = UserChanges(name=f"{run} {changes}")
         with database.operation("user update", "benchmark") as op:
             update_user(op, str(first + changes % USERS), wanted)
+            if not op.counts:
+                raise RuntimeError("a write changed nothing: its time does not count")
         changes += 1
     done.put(changes / seconds)
 
@@ -88,11 +92,15 @@ def throughput(url: str, sizes: Sizes, *, recorded: bool, kept: bool) -> float:
         )
         for writer in range(sizes.writers)
     ]
+    before = _changed(url)
     for process in processes:
         process.start()
     rates: list[float] = [done.get(timeout=sizes.seconds + 120) for _ in processes]
     for process in processes:
         process.join()
+    told, made = round(sum(rates) * sizes.seconds), _changed(url) - before
+    if told != made:
+        raise RuntimeError(f"the writers tell of {told} changes, the database of {made}")
     return sum(rates)
 
 
@@ -142,6 +150,17 @@ def seconds_and_peak(url: str) -> tuple[float, float]:
     seconds = time.perf_counter() - start
     peak = re.search(r"VmHWM:\s+(\d+)", ended.stderr)
     return seconds, int(peak[1]) / 1024 if peak else 0.0
+
+
+def _changed(url: str) -> int:
+    """How many changes the users have seen, recorded or not."""
+    database = open_database(url)
+    with database.connect() as connection:
+        number: int = connection.exec_driver_sql(
+            "SELECT coalesce(sum(version - 1), 0)::bigint FROM users"
+        ).scalar_one()
+    database.engine.dispose()
+    return number
 
 
 def _users(url: str, number: int) -> None:
