@@ -1,12 +1,14 @@
 """Passwords: generate, check, hash, verify, and the marker for "no usable password".
 
-Hashes are argon2id with the parameters of the OWASP Password Storage Cheat Sheet (m=19456 KiB,
-t=2, p=1). Passwords are NFC-normalised before hashing (NIST SP 800-63B-4, section 3.1.1.2), so that
-one password typed on two keyboards stays one password; nothing is ever cut off.
+New hashes are argon2id, unless set otherwise with the parameters of the OWASP Password Storage
+Cheat Sheet (m=19456 KiB, t=2, p=1); ``hashes`` knows those of others. Passwords are NFC-normalised
+before hashing (NIST SP 800-63B-4, section 3.1.1.2), so that one password typed on two keyboards
+stays one password; nothing is ever cut off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import unicodedata
@@ -14,6 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 from usermgr.errors import InvalidInput
 from usermgr.hashes import is_too_costly
+from usermgr.hashes.deriving import matches
+from usermgr.hashes.reading import Hash, read
+from usermgr.hashes.recipes import WRAPPED
+from usermgr.hashes.strength import DEFAULT_COSTS, Argon2Costs, is_below_minimum
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -88,27 +94,71 @@ def _period(text: str) -> int:
     return len(text)
 
 
-def hash_password(password: str) -> str:
+def hash_password(password: str, costs: Argon2Costs = DEFAULT_COSTS) -> str:
     """An argon2id hash of the password, as a PHC string."""
-    return _hasher().hash(unicodedata.normalize("NFC", password))
+    return _hasher(costs).hash(unicodedata.normalize("NFC", password))
 
 
-def verify_password(stored: str, password: str) -> bool:
+def verify_password(stored: str, password: str, costs: Argon2Costs = DEFAULT_COSTS) -> bool:
     """Whether the password is the one that was stored.
 
-    A stored value without a usable password never matches, and takes as long as one that has. Nor
-    does a hash that is too costly.
-    """
-    from argon2.exceptions import InvalidHashError, VerificationError
+    A stored value that no password can match (the unusable marker, plain text, a hash that is too
+    costly) takes as long as one of the parameters ``costs``, and so does a wrong password where
+    the stored hash is a quick one: the time does not tell which users have which.
 
-    text = unicodedata.normalize("NFC", password)
-    if not is_recognised(stored) or is_too_costly(stored):
-        _hasher().hash(text)
+    Raises InvalidInput for a password of which the stored hash would look at a part only.
+    """
+    found = None if is_too_costly(stored) else read(stored)
+    candidates = _candidates(password)
+    if found is None or not candidates:
+        spend(costs)
         return False
+    matched = _matches(found, candidates)
+    if not matched and found.around is None and is_below_minimum(found.recipe):
+        spend(costs)
+    return matched
+
+
+def spend(costs: Argon2Costs = DEFAULT_COSTS) -> None:
+    """Take the time of one verification."""
+    _hasher(costs).hash("")
+
+
+def wrap_hash(stored: str, costs: Argon2Costs = DEFAULT_COSTS) -> str | None:
+    """The hash inside argon2id: ``$usermgr-wrap$<recipe>$argon2id$...``, without a password.
+
+    argon2id is applied to the digest. Of the hash itself the recipe stays, from which a password
+    makes that digest again. None for what cannot be wrapped.
+    """
+    found = read(stored)
+    if found is None or found.around is not None:
+        return None
+    return f"{WRAPPED}{found.recipe.text()}{_hasher(costs).hash(found.digest)}"
+
+
+def _candidates(password: str) -> list[bytes]:
+    """The texts that the person may have meant, as bytes: in NFC, and as it was given.
+
+    This program makes its hashes of NFC. Others make them of whatever bytes a keyboard gave:
+    whoever typed a decomposed letter there and types it here again is to be let in. Both are one
+    text by Unicode's canonical equivalence, so nobody else gets in. None for what is too long.
+    """
+    forms = dict.fromkeys((unicodedata.normalize("NFC", password), password))
     try:
-        return _hasher().verify(stored, text)
-    except (VerificationError, InvalidHashError):
-        return False
+        return [form.encode() for form in forms if len(form) <= MAX_LENGTH]
+    except UnicodeEncodeError:
+        return []
+
+
+def _matches(found: Hash, candidates: list[bytes]) -> bool:
+    first, *others = candidates
+    if matches(found, first):
+        return True
+    for other in others:
+        with contextlib.suppress(InvalidInput):  # What counts is whether NFC fits.
+            if matches(found, other):
+                return True
+    return False
 
 
 def is_usable(stored: str) -> bool:
@@ -116,12 +166,7 @@ def is_usable(stored: str) -> bool:
     return not stored.startswith(UNUSABLE)
 
 
-def is_recognised(stored: str) -> bool:
-    """Whether the stored value is a hash in a format that this program verifies."""
-    return stored.startswith(("$argon2id$", "$argon2i$", "$argon2d$"))
-
-
-def _hasher() -> PasswordHasher:
+def _hasher(costs: Argon2Costs) -> PasswordHasher:
     from argon2 import PasswordHasher
 
-    return PasswordHasher(time_cost=2, memory_cost=19456, parallelism=1)
+    return PasswordHasher(time_cost=costs.passes, memory_cost=costs.memory, parallelism=costs.lanes)

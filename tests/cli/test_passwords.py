@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from sqlalchemy import inspect, text
 from tests.support.commands import Command, Result
 from tests.support.databases import open_database
 from tests.support.people import create_company
+from tests.support.published_hashes import PUBLISHED
 
 GOOD = "correct horse battery"
 RUI = ("--name", "Rui", "--email", "rui@example.com", "--role", "admin")
@@ -210,3 +212,20 @@ def test_a_password_on_the_command_line_is_not_possible(cli: Command) -> None:
     done = cli("user", "create", *RUI, "--password", GOOD)
     assert (done.exit_code, done.stdout) == (2, "")
     assert GOOD not in done.stderr
+
+
+@pytest.mark.parametrize("form", [form for form in PUBLISHED if form != "none"])
+def test_a_hash_from_elsewhere_is_imported_and_verified(
+    cli: Command, database_url: str, form: str
+) -> None:
+    password, stored = PUBLISHED[form][0]
+    row = {"email": "rui@example.com", "name": "Rui", "role": "admin", "password_hash": stored}
+    Path("users.jsonl").write_text(json.dumps(row) + "\n")
+
+    assert cli("user", "import", "users.jsonl").exit_code == 0
+    with open_database(database_url).connect() as connection:
+        query = text("SELECT password FROM users WHERE email = 'rui@example.com'")
+        assert connection.execute(query).scalar_one() == stored
+    verify = ("user", "verify-password", "rui@example.com", "--password-stdin")
+    assert cli(*verify, stdin="another").exit_code == 8
+    assert cli(*verify, stdin=password).exit_code == 0

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import time
 import unicodedata
+from collections.abc import Callable
 
+import bcrypt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,10 +20,11 @@ from usermgr.passwords import (
     check_password,
     generate_password,
     hash_password,
-    is_recognised,
     is_usable,
     refuse_own,
+    spend,
     verify_password,
+    wrap_hash,
 )
 
 
@@ -82,8 +87,6 @@ def test_what_is_no_hash_costs_nothing(stored: str) -> None:
 def test_the_marker() -> None:
     assert not is_usable(UNUSABLE)
     assert is_usable(hash_password("x"))
-    assert is_recognised(hash_password("x"))
-    assert not is_recognised("plain text")
 
 
 @pytest.mark.parametrize(
@@ -149,3 +152,60 @@ def test_messages_never_hold_the_password(password: str) -> None:
         assert len(password) < 10 or password not in told
         return
     assert checked == unicodedata.normalize("NFC", password)
+
+
+BCRYPT = "$2b$04$cVWp4XaNU8a4v1uMRum2SO026BWLIoQMD/TXg5uZV.0P.uO8m3YEm"
+
+
+@pytest.mark.parametrize(
+    ("stored", "password", "told"),
+    [
+        (BCRYPT, "x" * 73, "73 bytes, and its stored hash is of a kind that looks at 72 only"),
+        (BCRYPT, "é" * 37, "74 bytes, and its stored hash is of a kind that looks at 72 only"),
+        (
+            "{CRYPT}aUihad99hmev6",
+            "secret and more",
+            "15 bytes, and its stored hash is of a kind that looks at 8 only",
+        ),
+    ],
+)
+def test_a_password_is_not_cut_to_what_an_old_hash_looks_at(
+    stored: str, password: str, told: str
+) -> None:
+    for form in (stored, wrap_hash(stored) or ""):
+        with pytest.raises(InvalidInput) as refused:
+            verify_password(form, password)
+        assert refused.value.message == f"the password has {told}"
+        assert verify_password(form, password[:8]) is False
+
+
+def test_what_is_too_long_for_bcrypt_before_normalising_only_is_verified() -> None:
+    decomposed = "e\u0301" * 30
+    stored = bcrypt.hashpw(("é" * 30).encode(), bcrypt.gensalt(4)).decode()
+    assert verify_password(stored, decomposed)
+    assert not verify_password(BCRYPT, decomposed)
+
+
+@pytest.mark.parametrize("password", ["\ud800", "x" * 1025, "x" * 100_000])
+def test_what_no_password_can_be_matches_nothing(password: str) -> None:
+    assert verify_password(hash_password("x"), password) is False
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def test_the_time_does_not_tell_who_has_which_hash() -> None:
+    """A wrong password takes as long where there is nothing to verify, or only a quick hash."""
+    usual = hash_password("x")
+    expected = _seconds(lambda: verify_password(usual, "wrong"))
+    stored = [UNUSABLE, "plain text", "{MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", "", "$2b$99$" + "a" * 53]
+    for form in stored:
+        taken = _seconds(functools.partial(verify_password, form, "wrong"))
+        assert 0.6 < taken / expected < 2
+    assert 0.6 < _seconds(spend) / expected < 2

@@ -1,0 +1,112 @@
+"""What verifying a hash may cost: whoever can store one could stop a machine with it.
+
+The limits hold when a hash is stored, and again before it is verified.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Final
+
+from usermgr.hashes.foreign import aspnet_rounds, read_keycloak
+from usermgr.hashes.recipes import Costs, Recipe, numbers, scrypt_costs
+
+MEMORY_MAX: Final = 256 * 1024 * 1024
+WORK_MAX: Final = 1024 * 1024 * 1024
+"""Bytes of memory, and bytes times passes: about a second."""
+
+LANES_MAX: Final = 64
+EXPONENT_MAX: Final = 15
+ROUNDS_MAX: Final = 5_000_000
+UNRECOGNISED: Final = "the password hash is in no format that is recognised"
+_PHPASS_DIGITS: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def phpass_exponent(letter: str) -> int:
+    """The power of 2 that phpass writes as one letter."""
+    return _PHPASS_DIGITS.index(letter)
+
+
+@functools.lru_cache(maxsize=1024)
+def problem(form: str, asked: str) -> str | None:
+    """What is wrong with the costs that a hash asks for.
+
+    ``asked`` is the part of the hash that ``forms`` marks in its format.
+    """
+    try:
+        if form == "wrapped":
+            recipe, _, outer = asked.rpartition("$argon2id$v=19$")
+            return excess(Recipe.parse(recipe).costs()) or excess(_argon2(outer))
+        return excess(_COSTS[form](asked)) if form in _COSTS else None
+    except ValueError:
+        return UNRECOGNISED
+
+
+def excess(costs: Costs) -> str | None:
+    """Which limit the costs exceed."""
+    if costs.rounds > ROUNDS_MAX:
+        return f"the {costs.rounds} rounds of the password hash are more than {ROUNDS_MAX}"
+    if costs.exponent > EXPONENT_MAX:
+        return f"the bcrypt cost {costs.exponent} of the password hash is above {EXPONENT_MAX}"
+    if costs.memory > MEMORY_MAX:
+        return "the password hash needs more than 256 MiB of memory"
+    if costs.memory * costs.passes > WORK_MAX or costs.lanes > LANES_MAX:
+        return "the password hash takes too many passes or threads"
+    return None
+
+
+def _rounds(asked: str) -> Costs:
+    return Costs(rounds=numbers(asked)[0])
+
+
+def _sha_crypt(asked: str) -> Costs:
+    return Costs(rounds=numbers(asked)[0] if asked else 0)
+
+
+def _exponent(asked: str) -> Costs:
+    return Costs(exponent=int(asked))
+
+
+def _argon2(asked: str) -> Costs:
+    memory, passes, lanes = numbers(asked)
+    return Costs(memory=memory * 1024, passes=passes, lanes=lanes)
+
+
+def _scrypt(asked: str) -> Costs:
+    exponent, block, lanes = numbers(asked)
+    return scrypt_costs(2 ** min(exponent, 64), block, lanes)
+
+
+def _werkzeug_scrypt(asked: str) -> Costs:
+    return scrypt_costs(*numbers(asked))
+
+
+def _django_scrypt(asked: str) -> Costs:
+    number, _salt, block, lanes = asked.split("$")  # the salt stands among the numbers
+    return scrypt_costs(int(number), int(block), int(lanes))
+
+
+def _firebase(asked: str) -> Costs:
+    values = dict(part.split("=") for part in asked.split(","))
+    return scrypt_costs(2 ** min(int(values["m"]), 64), int(values["r"]), 1)
+
+
+_COSTS: Final[dict[str, Callable[[str], Costs]]] = {
+    "argon2": _argon2,
+    "bcrypt": _exponent,
+    "bcrypt-sha256": _exponent,
+    "sha256-crypt": _sha_crypt,
+    "sha512-crypt": _sha_crypt,
+    "pbkdf2": _rounds,
+    "django-pbkdf2": _rounds,
+    "werkzeug-pbkdf2": _rounds,
+    "ldap-pbkdf2": _rounds,
+    "aspnet": lambda asked: Costs(rounds=aspnet_rounds(asked)),
+    "keycloak": lambda asked: read_keycloak(asked)[0].costs(),
+    "scrypt": _scrypt,
+    "werkzeug-scrypt": _werkzeug_scrypt,
+    "django-scrypt": _django_scrypt,
+    "firebase-scrypt": _firebase,
+    "phpass": lambda asked: Costs(rounds=2 ** phpass_exponent(asked)),
+}

@@ -1,0 +1,154 @@
+"""How a hash compares with OWASP's minimum, and with the parameters that are in force.
+
+Source of the minimum: OWASP Password Storage Cheat Sheet. It names argon2id, scrypt, bcrypt and
+PBKDF2; everything else is measured with the same yardstick: a round of SHA-crypt is one of PBKDF2
+with its digest, and what has no rounds, or the rounds of an MD5, is below.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from usermgr.hashes.caps import LANES_MAX, MEMORY_MAX, UNRECOGNISED, WORK_MAX
+from usermgr.hashes.forms import hash_problem
+from usermgr.hashes.reading import Hash, read
+from usermgr.hashes.recipes import Recipe
+
+LEAST_MEMORY: Final = 7168
+LEAST_WORK: Final = 7168 * 5
+"""KiB, and KiB times passes: of OWASP's equal choices from m=47104, t=1 to m=7168, t=5."""
+
+_LEAST_ROUNDS: Final = {"sha1": 1_300_000, "sha256": 600_000, "sha512": 210_000}
+_LEAST_EXPONENT: Final = 10
+_LEAST_SCRYPT: Final = 2**13 * 8 * 10
+"""N times r times p: of OWASP's equal choices from N=2^17, p=1 to N=2^13, p=10."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argon2Costs:
+    """The argon2id parameters of new hashes: KiB of memory, passes over it, and lanes."""
+
+    memory: int = 19456
+    passes: int = 2
+    lanes: int = 1
+
+    def __str__(self) -> str:
+        return f"m={self.memory},t={self.passes},p={self.lanes}"
+
+    def problem(self) -> str | None:
+        """What forbids them: OWASP's minimum, or the caps on what is verified."""
+        if self.memory < LEAST_MEMORY or self.memory * self.passes < LEAST_WORK:
+            return (
+                f"{self} is below OWASP's minimum: at least {LEAST_MEMORY} KiB, and memory times "
+                f"passes at least {LEAST_WORK}"
+            )
+        memory = self.memory * 1024
+        if memory > MEMORY_MAX or memory * self.passes > WORK_MAX or self.lanes > LANES_MAX:
+            return f"{self} would take too much memory or time to be verified"
+        return None
+
+
+DEFAULT_COSTS: Final = Argon2Costs()
+
+
+class Strength(enum.Enum):
+    """How strong a stored password is."""
+
+    CURRENT = "current"
+    WEAKER = "weaker"
+    WRAPPED = "wrapped"
+    LEGACY = "legacy"
+    TOO_COSTLY = "too costly"
+    UNRECOGNISED = "unrecognised"
+    UNUSABLE = "unusable"
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a stored password is: the name of its format, its parameters as text, its strength."""
+
+    format: str
+    parameters: str
+    strength: Strength
+
+
+def assess(stored: str, current: Argon2Costs) -> Assessment:
+    """What a stored password is, against the parameters in force."""
+    if stored.startswith("!"):
+        return Assessment("none", "", Strength.UNUSABLE)
+    problem = hash_problem(stored)
+    found = None if problem == UNRECOGNISED else read(stored)
+    if found is None:
+        return Assessment("unrecognised", "", Strength.UNRECOGNISED)
+    name, parameters = describe(found)
+    return Assessment(name, parameters, _strength(found, problem, current))
+
+
+def _strength(found: Hash, problem: str | None, current: Argon2Costs) -> Strength:
+    if problem is not None:
+        return Strength.TOO_COSTLY
+    if found.around is not None:
+        return Strength.WRAPPED
+    if is_below_minimum(found.recipe):
+        return Strength.LEGACY
+    return Strength.CURRENT if _is_current(found.recipe, current) else Strength.WEAKER
+
+
+def _is_current(recipe: Recipe, current: Argon2Costs) -> bool:
+    """Neither less memory nor less work than the parameters in force; more is fine."""
+    if (recipe.algorithm, recipe.parameters.get("y")) != ("argon2", "id"):
+        return False
+    memory, passes = recipe.number("m"), recipe.number("t")
+    enough = memory >= current.memory and memory * passes >= current.memory * current.passes
+    return enough and recipe.number("v") == 19
+
+
+def is_below_minimum(recipe: Recipe) -> bool:
+    """Whether it is weaker than the weakest that OWASP allows."""
+    number = recipe.number
+    match recipe.algorithm:
+        case "argon2":
+            return number("m") < LEAST_MEMORY or number("m") * number("t") < LEAST_WORK
+        case "bcrypt" | "bcrypt-sha256":
+            return number("c") < _LEAST_EXPONENT
+        case "scrypt":
+            return number("n") * number("r") * number("p") < _LEAST_SCRYPT
+        case "firebase-scrypt":
+            return (1 << number("m")) * number("r") < _LEAST_SCRYPT
+        case "pbkdf2" | "sha-crypt":
+            return number("i") < _LEAST_ROUNDS.get(recipe.parameters["d"], _LEAST_ROUNDS["sha1"])
+        case _:
+            return True
+
+
+def describe(found: Hash) -> tuple[str, str]:
+    """The name of the format and the parameters; neither says anything of salt or digest."""
+    name, parameters = _name(found.recipe), _parameters(found.recipe)
+    if found.around is None:
+        return name, parameters
+    return f"argon2id({name})", ", ".join(filter(None, [_parameters(found.around), parameters]))
+
+
+def _name(recipe: Recipe) -> str:
+    values = recipe.parameters
+    match recipe.algorithm:
+        case "argon2":
+            return f"argon2{values['y']}"
+        case "pbkdf2":
+            return f"pbkdf2-{values['d']}"
+        case "sha-crypt":
+            return f"{values['d']}-crypt"
+        case "digest":
+            return f"salted-{values['d']}" if recipe.salt else values["d"]
+        case _:
+            return recipe.algorithm
+
+
+_SHOWN: Final = ("i", "c", "n", "m", "t", "r", "p")
+
+
+def _parameters(recipe: Recipe) -> str:
+    values = recipe.parameters
+    return ",".join(f"{name}={int(values[name])}" for name in _SHOWN if name in values)
