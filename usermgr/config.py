@@ -7,17 +7,20 @@ and the HTTP face build settings by hand.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from usermgr.errors import InvalidInput
-from usermgr.urls import mask_url, normalise_database_url
+from usermgr.hash_limits import DEFAULT_COSTS, Argon2Costs
+from usermgr.setting_values import OUTPUT_FORMATS, parse_setting
+from usermgr.urls import mask_url
+
+if TYPE_CHECKING:
+    from usermgr.blocklist import Blocklist
 
 DEFAULT_DATABASE_URL: Final = "sqlite:///usermgr.db"
-OUTPUT_FORMATS: Final = ("table", "tsv", "csv", "json", "jsonl", "yaml")
 
 LIBPQ_VARIABLES: Final = {
     "PGHOST": "host",
@@ -120,6 +123,30 @@ SETTINGS: Final = (
         "users that a bulk verb or an import may change without asking; 0 means that it asks for "
         "every one",
     ),
+    Setting(
+        "password_blocklist",
+        ("USERMGR_PASSWORD_BLOCKLIST",),
+        None,
+        "a file of passwords that nobody may use, one a line, in any case; unset means none",
+    ),
+    Setting(
+        "argon2_memory",
+        ("USERMGR_ARGON2_MEMORY",),
+        str(DEFAULT_COSTS.memory),
+        "KiB of memory for a new password hash; see docs/passwords.md",
+    ),
+    Setting(
+        "argon2_passes",
+        ("USERMGR_ARGON2_PASSES",),
+        str(DEFAULT_COSTS.passes),
+        "passes over that memory",
+    ),
+    Setting(
+        "argon2_lanes",
+        ("USERMGR_ARGON2_LANES",),
+        str(DEFAULT_COSTS.lanes),
+        "threads that one password hash is made with",
+    ),
 )
 
 
@@ -141,6 +168,10 @@ class Settings:
     password_min_length: int = 15
     retention_days: int = 30
     confirm_above: int = 100
+    password_blocklist: str | None = None
+    argon2_memory: int = DEFAULT_COSTS.memory
+    argon2_passes: int = DEFAULT_COSTS.passes
+    argon2_lanes: int = DEFAULT_COSTS.lanes
     sources: Mapping[str, str] = field(default_factory=dict)
     libpq: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -148,6 +179,20 @@ class Settings:
     def is_embedded_default(self) -> bool:
         """Whether nobody chose a database, so that the embedded one is used and initialised."""
         return self.sources.get("database_url", "default") == "default"
+
+    @property
+    def hash_costs(self) -> Argon2Costs:
+        """The parameters of new password hashes."""
+        return Argon2Costs(self.argon2_memory, self.argon2_passes, self.argon2_lanes)
+
+    @property
+    def blocklist(self) -> Blocklist | None:
+        """The passwords that nobody may use; the file is read when it is needed."""
+        if self.password_blocklist is None:
+            return None
+        from usermgr.blocklist import Blocklist
+
+        return Blocklist(Path(self.password_blocklist), min_length=self.password_min_length)
 
 
 def load_settings(
@@ -170,14 +215,26 @@ def load_settings(
     sources: dict[str, str] = {}
     for setting in SETTINGS:
         text, source = _find(setting, flags, environ, dotenv, dotenv_name)
-        values[setting.name] = _parse(setting.name, text, source)
+        values[setting.name] = parse_setting(setting.name, text, source)
         sources[setting.name] = source
     libpq = {
         keyword: dotenv[variable]
         for variable, keyword in LIBPQ_VARIABLES.items()
         if dotenv.get(variable) and not environ.get(variable)
     }
-    return replace(Settings(), **values, sources=sources, libpq=libpq)
+    settings = replace(Settings(), **values, sources=sources, libpq=libpq)
+    _require_safe_hashes(settings)
+    return settings
+
+
+def _require_safe_hashes(settings: Settings) -> None:
+    if problem := settings.hash_costs.problem():
+        names = ("argon2_memory", "argon2_passes", "argon2_lanes")
+        sources = dict.fromkeys(settings.sources[name] for name in names)
+        raise InvalidInput(
+            f"the password hash {problem} ({', '.join(sources)})",
+            hint=f"unset them: the defaults are {DEFAULT_COSTS}",
+        )
 
 
 def _read_env_file(env_file: Path | None) -> dict[str, str]:
@@ -229,74 +286,6 @@ def _find(
                 if values.get(variable):
                     return "postgresql://", f"{source} {variable}"
     return setting.default, "default"
-
-
-def _parse(name: str, text: str | None, source: str) -> Any:
-    if name == "database_url":
-        return normalise_database_url(text or "", source=source)
-    if name == "output":
-        return _parse_output(text, source)
-    if name == "password_min_length":
-        return _parse_min_length(text or "", source)
-    if name in ("confirm_above", "retention_days"):
-        return _parse_number(text or "", source)
-    if name.endswith("_timeout"):
-        return _parse_seconds(text or "", source)
-    if name == "db_schema":
-        return _parse_schema(text, source)
-    if text is not None and not text.isprintable():
-        raise InvalidInput(
-            f'"{ascii(text)[1:-1]}" ({source}) contains a character that is not printable'
-        )
-    return text
-
-
-def _parse_output(text: str | None, source: str) -> str | None:
-    if text is not None and text not in OUTPUT_FORMATS:
-        raise InvalidInput(
-            f'unknown output format "{text}" ({source})',
-            hint="the formats are " + ", ".join(OUTPUT_FORMATS),
-        )
-    return text
-
-
-def _parse_schema(text: str | None, source: str) -> str | None:
-    if text is not None and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}", text):
-        raise InvalidInput(
-            f'"{ascii(text)[1:-1]}" ({source}) is not a schema name usermgr works with',
-            hint="use letters, digits, _, $ and -, at most 63, beginning with a letter",
-        )
-    if text is not None and (text.startswith("pg_") or text == "information_schema"):
-        raise InvalidInput(
-            f'the schema "{text}" ({source}) is one of PostgreSQL\'s own',
-            hint='use another name; those that begin with "pg_" are reserved',
-        )
-    return text
-
-
-def _parse_seconds(text: str, source: str) -> float:
-    if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text):
-        raise InvalidInput(
-            f'"{text}" ({source}) is not a number of seconds', hint="write a number such as 10"
-        )
-    return float(text)
-
-
-def _parse_min_length(text: str, source: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,4}", text) or not 8 <= int(text) <= 1024:
-        raise InvalidInput(
-            f'"{text}" ({source}) is not a password length',
-            hint="write a whole number from 8 to 1024",
-        )
-    return int(text)
-
-
-def _parse_number(text: str, source: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise InvalidInput(
-            f'"{text}" ({source}) is not a whole number', hint="write a number such as 100"
-        )
-    return int(text)
 
 
 def render_settings(settings: Settings) -> list[tuple[str, str | None, str, str]]:

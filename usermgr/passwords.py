@@ -14,12 +14,14 @@ import secrets
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from usermgr.blocklist import Blocklist
 from usermgr.errors import InvalidInput
+from usermgr.hash_limits import DEFAULT_COSTS, Argon2Costs
 from usermgr.hashes import is_too_costly
 from usermgr.hashes.deriving import matches
 from usermgr.hashes.reading import Hash, read
 from usermgr.hashes.recipes import WRAPPED
-from usermgr.hashes.strength import DEFAULT_COSTS, Argon2Costs, is_below_minimum
+from usermgr.hashes.strength import is_below_minimum
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -39,7 +41,7 @@ def generate_password() -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(GENERATED_LENGTH))
 
 
-def check_password(password: str, *, min_length: int) -> str:
+def check_password(password: str, *, min_length: int, blocklist: Blocklist | None = None) -> str:
     """The password in NFC, or InvalidInput; the message never contains the password.
 
     A sequence that is repeated counts once: whoever knows it knows the password.
@@ -66,7 +68,12 @@ def check_password(password: str, *, min_length: int) -> str:
             + ("one character" if period == 1 else f"a sequence of {period} characters"),
             hint="use a longer passphrase",
         )
+    if blocklist is not None and blocklist.holds(password):
+        raise InvalidInput(BLOCKED, hint="use other words")
     return password
+
+
+BLOCKED: Final = "the password is on the blocklist"
 
 
 def refuse_own(password: str, name: str, email: str) -> None:

@@ -229,3 +229,48 @@ def test_a_hash_from_elsewhere_is_imported_and_verified(
     verify = ("user", "verify-password", "rui@example.com", "--password-stdin")
     assert cli(*verify, stdin="another").exit_code == 8
     assert cli(*verify, stdin=password).exit_code == 0
+
+
+def test_a_password_on_the_blocklist_is_refused(cli: Command, database_url: str) -> None:
+    Path("blocked.txt").write_text("something else\nCorrect Horse Battery\n", encoding="utf-8")
+    env = {"USERMGR_PASSWORD_BLOCKLIST": "blocked.txt"}
+    hint = "hint: use other words\n"
+    refused = Result(2, "", f"error: the password is on the blocklist\n{hint}")
+
+    for words in (("user", "create", *RUI), ("user", "set-password", "1"), ("seed",)):
+        assert cli(*words, "--password-stdin", stdin=GOOD, env=env) == refused
+    assert cli("user", "create", *RUI, env=env).exit_code == 0
+    set_other = cli("user", "set-password", "3", "--password-stdin", stdin=GOOD + "!", env=env)
+    assert set_other.exit_code == 0
+
+    rows = [("ines", GOOD), ("joao", f"{GOOD} Staple"), ("lia", "CORRECT HORSE BATTERY")]
+    lines = [f"{name}@example.com,{name},admin,{password}\n" for name, password in rows]
+    Path("users.csv").write_text("email,name,role,password\n" + "".join(lines))
+    done = cli(*("user", "import", "users.csv", "--on-error", "skip", "-o", "json"), env=env)
+    assert (done.exit_code, done.json["created"]) == (6, 1)
+    assert done.json["reasons"] == {"blocked_password": 2}
+    assert "line 2: the password is on the blocklist" in done.stderr
+    assert GOOD not in done.stdout + done.stderr
+    missing = cli(
+        *("user", "import", "users.csv"), env={"USERMGR_PASSWORD_BLOCKLIST": "missing.txt"}
+    )
+    assert (missing.exit_code, missing.stdout) == (2, "")
+    assert missing.stderr == (
+        'error: the password blocklist "missing.txt" cannot be read: No such file or directory\n'
+        "hint: correct USERMGR_PASSWORD_BLOCKLIST, or unset it\n"
+    )
+
+
+def test_hashes_are_made_with_the_parameters_that_are_set(cli: Command, database_url: str) -> None:
+    env = {"USERMGR_ARGON2_MEMORY": "12288", "USERMGR_ARGON2_PASSES": "3"}
+    Path("users.csv").write_text(f"email,name,role,password\na@example.com,A,admin,{GOOD}\n")
+    assert cli("user", "set-password", "1", "--password-stdin", stdin=GOOD, env=env).exit_code == 0
+    assert cli("user", "set-password", "2", env=env).exit_code == 0
+    assert cli("user", "create", *RUI, env=env).exit_code == 0
+    assert cli("user", "import", "users.csv", env=env).exit_code == 0
+    with open_database(database_url).connect() as connection:
+        found = connection.execute(text("SELECT password FROM users")).scalars().all()
+    assert {stored.partition("$v=19$")[2].partition("$")[0] for stored in found} == {
+        "m=12288,t=3,p=1"
+    }
+    assert _verify(cli, GOOD, "1") == 0

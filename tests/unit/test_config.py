@@ -22,6 +22,10 @@ OTHER = {
     "password_min_length": ("8", "9", "10"),
     "confirm_above": ("0", "1", "2"),
     "retention_days": ("1", "2", "3"),
+    "password_blocklist": ("a.txt", "b.txt", "c.txt"),
+    "argon2_memory": ("19457", "20000", "65536"),
+    "argon2_passes": ("3", "4", "5"),
+    "argon2_lanes": ("2", "3", "4"),
 }
 
 
@@ -240,3 +244,40 @@ def test_a_nul_in_the_env_file_is_told_by_its_line(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as raised:
         load_settings(environ={})
     assert raised.value.message == 'line 2 of the environment file ".env" is not understood'
+
+
+@pytest.mark.parametrize(
+    ("memory", "passes", "lanes"),
+    [("47104", "1", "1"), ("12288", "3", "1"), ("7168", "5", "1"), ("262144", "4", "64")],
+)
+def test_argon2_parameters_between_the_minimum_and_the_caps(
+    memory: str, passes: str, lanes: str
+) -> None:
+    loaded = load_settings(environ=_argon2(memory, passes, lanes))
+    assert str(loaded.hash_costs) == f"m={memory},t={passes},p={lanes}"
+
+
+@pytest.mark.parametrize(
+    ("memory", "passes", "lanes", "told"),
+    [
+        ("19456", "1", "1", "the password hash m=19456,t=1,p=1 is below OWASP's minimum"),
+        ("7167", "9", "1", "the password hash m=7167,t=9,p=1 is below OWASP's minimum"),
+        ("262144", "5", "1", "the password hash m=262144,t=5,p=1 would take too much memory"),
+        ("262145", "1", "1", '"262145" (environment USERMGR_ARGON2_MEMORY) is not a memory size'),
+        ("19456", "0", "1", '"0" (environment USERMGR_ARGON2_PASSES) is not a number of passes'),
+        ("19456", "2", "65", '"65" (environment USERMGR_ARGON2_LANES) is not a number of lanes'),
+        ("19456", "two", "1", '"two" (environment USERMGR_ARGON2_PASSES) is not a number of'),
+    ],
+)
+def test_argon2_parameters_that_are_refused(
+    memory: str, passes: str, lanes: str, told: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        load_settings(environ=_argon2(memory, passes, lanes))
+    assert refused.value.message.startswith(told)
+
+
+def _argon2(memory: str, passes: str, lanes: str) -> dict[str, str]:
+    names = ("MEMORY", "PASSES", "LANES")
+    values = (memory, passes, lanes)
+    return {f"USERMGR_ARGON2_{name}": text for name, text in zip(names, values, strict=True)}

@@ -7,12 +7,13 @@ import unicodedata
 import pytest
 
 from tests.support.published_hashes import PUBLISHED
+from usermgr.hash_limits import DEFAULT_COSTS
 from usermgr.hashes import hash_problem
 from usermgr.hashes.deriving import derive, matches
 from usermgr.hashes.forms import FORMATS, format_of
 from usermgr.hashes.reading import read
 from usermgr.hashes.recipes import Recipe
-from usermgr.hashes.strength import DEFAULT_COSTS, Strength, assess
+from usermgr.hashes.strength import Strength, assess
 from usermgr.passwords import verify_password, wrap_hash
 
 VECTORS = [

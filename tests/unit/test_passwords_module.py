@@ -192,11 +192,12 @@ def test_what_no_password_can_be_matches_nothing(password: str) -> None:
 
 
 def _seconds(action: Callable[[], object]) -> float:
+    """The least time of the processor, which other processes disturb little."""
     taken = []
-    for _ in range(5):
-        began = time.perf_counter()
+    for _ in range(7):
+        began = time.process_time()
         action()
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     return min(taken)
 
 
@@ -207,5 +208,5 @@ def test_the_time_does_not_tell_who_has_which_hash() -> None:
     stored = [UNUSABLE, "plain text", "{MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", "", "$2b$99$" + "a" * 53]
     for form in stored:
         taken = _seconds(functools.partial(verify_password, form, "wrong"))
-        assert 0.6 < taken / expected < 2
-    assert 0.6 < _seconds(spend) / expected < 2
+        assert 0.5 < taken / expected < 2
+    assert 0.5 < _seconds(spend) / expected < 2

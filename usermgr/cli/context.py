@@ -12,9 +12,10 @@ import typer
 from usermgr.cli.output import Output
 from usermgr.cli.prompts import Prompts
 from usermgr.cli.views import view_of
-from usermgr.config import OUTPUT_FORMATS, Settings, load_settings
+from usermgr.config import Settings, load_settings
 from usermgr.errors import Cancelled, InvalidInput
 from usermgr.names import visible
+from usermgr.setting_values import OUTPUT_FORMATS
 from usermgr.urls import url_has_password
 
 if TYPE_CHECKING:

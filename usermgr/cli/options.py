@@ -10,7 +10,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 from usermgr import __version__
 from usermgr.cli.complete import complete_fields, complete_words
 from usermgr.cli.output import write_text
-from usermgr.config import OUTPUT_FORMATS
+from usermgr.setting_values import OUTPUT_FORMATS
 
 PANEL = "Global options"
 

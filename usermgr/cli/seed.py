@@ -66,8 +66,13 @@ def _shared_hash(ctx: typer.Context) -> str:
     from usermgr.passwords import check_password, hash_password
 
     run = app_of(ctx)
-    given = run.prompts.read_password()
-    return hash_password(check_password(given, min_length=run.settings.password_min_length))
+    settings = run.settings
+    given = check_password(
+        run.prompts.read_password(),
+        min_length=settings.password_min_length,
+        blocklist=settings.blocklist,
+    )
+    return hash_password(given, settings.hash_costs)
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -171,6 +171,8 @@ def import_(
     )
     rules = RowRules(
         password_min_length=run.settings.password_min_length,
+        blocklist=run.settings.blocklist,
+        costs=run.settings.hash_costs,
         mapping=_mapping(map_ or [], with_ids=with_ids),
         ignored=frozenset(ignore_column or ()),
         may_lack=_may_lack(conflict, default_role),

@@ -71,11 +71,16 @@ class PasswordChoice:
             )
         if self.none:
             return Password(None, None, None)
+        settings = run.settings
         if self.generates:
             generated = generate_password()
-            return Password(hash_password(generated), None, generated)
-        given = check_password(self._read(run), min_length=run.settings.password_min_length)
-        return Password(hash_password(given), given, None)
+            return Password(hash_password(generated, settings.hash_costs), None, generated)
+        given = check_password(
+            self._read(run),
+            min_length=settings.password_min_length,
+            blocklist=settings.blocklist,
+        )
+        return Password(hash_password(given, settings.hash_costs), given, None)
 
     def _read(self, run: AppContext) -> str:
         if self.file is not None:

@@ -9,14 +9,10 @@ import functools
 from collections.abc import Callable
 from typing import Final
 
+from usermgr.hash_limits import LANES_MAX, MEMORY_MAX, WORK_MAX
 from usermgr.hashes.foreign import aspnet_rounds, read_keycloak
 from usermgr.hashes.recipes import Costs, Recipe, numbers, scrypt_costs
 
-MEMORY_MAX: Final = 256 * 1024 * 1024
-WORK_MAX: Final = 1024 * 1024 * 1024
-"""Bytes of memory, and bytes times passes: about a second."""
-
-LANES_MAX: Final = 64
 EXPONENT_MAX: Final = 15
 ROUNDS_MAX: Final = 5_000_000
 UNRECOGNISED: Final = "the password hash is in no format that is recognised"

@@ -11,46 +11,16 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from usermgr.hashes.caps import LANES_MAX, MEMORY_MAX, UNRECOGNISED, WORK_MAX
+from usermgr.hash_limits import LEAST_MEMORY, LEAST_WORK, Argon2Costs
+from usermgr.hashes.caps import UNRECOGNISED
 from usermgr.hashes.forms import hash_problem
 from usermgr.hashes.reading import Hash, read
 from usermgr.hashes.recipes import Recipe
-
-LEAST_MEMORY: Final = 7168
-LEAST_WORK: Final = 7168 * 5
-"""KiB, and KiB times passes: of OWASP's equal choices from m=47104, t=1 to m=7168, t=5."""
 
 _LEAST_ROUNDS: Final = {"sha1": 1_300_000, "sha256": 600_000, "sha512": 210_000}
 _LEAST_EXPONENT: Final = 10
 _LEAST_SCRYPT: Final = 2**13 * 8 * 10
 """N times r times p: of OWASP's equal choices from N=2^17, p=1 to N=2^13, p=10."""
-
-
-@dataclass(frozen=True, slots=True)
-class Argon2Costs:
-    """The argon2id parameters of new hashes: KiB of memory, passes over it, and lanes."""
-
-    memory: int = 19456
-    passes: int = 2
-    lanes: int = 1
-
-    def __str__(self) -> str:
-        return f"m={self.memory},t={self.passes},p={self.lanes}"
-
-    def problem(self) -> str | None:
-        """What forbids them: OWASP's minimum, or the caps on what is verified."""
-        if self.memory < LEAST_MEMORY or self.memory * self.passes < LEAST_WORK:
-            return (
-                f"{self} is below OWASP's minimum: at least {LEAST_MEMORY} KiB, and memory times "
-                f"passes at least {LEAST_WORK}"
-            )
-        memory = self.memory * 1024
-        if memory > MEMORY_MAX or memory * self.passes > WORK_MAX or self.lanes > LANES_MAX:
-            return f"{self} would take too much memory or time to be verified"
-        return None
-
-
-DEFAULT_COSTS: Final = Argon2Costs()
 
 
 class Strength(enum.Enum):

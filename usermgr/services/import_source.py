@@ -179,7 +179,7 @@ class ImportSource:
         made = temporary_lines()
         try:
             to_hash = self._to_hash(needs, generate=generate)
-            for password, new in hash_all(to_hash, progress=hashed):
+            for password, new in hash_all(to_hash, self.rules.costs, progress=hashed):
                 made.write("\t".join(map(str, password._replace(hashed=new or password.hashed))))
                 made.write("\n")
             made.flush()

@@ -19,10 +19,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from usermgr import hashes, passwords
+from usermgr.blocklist import Blocklist
 from usermgr.emails import canonical_email, canonical_plain_emails
 from usermgr.errors import InvalidInput
 from usermgr.formats.readers import Chunk, Problem
 from usermgr.formats.writers import split_list
+from usermgr.hash_limits import DEFAULT_COSTS, Argon2Costs
 from usermgr.names import MAX_ID, NAME_MAX_LENGTH, canonical_name, parse_id, require_text, visible
 
 FIELDS: Final = (
@@ -50,10 +52,13 @@ class RowRules:
     ``mapping`` is from field to column. ``may_lack`` holds which of name and role may be missing,
     because rows may stand for users that are stored already, or there is a default role for new
     ones. ``unescape`` takes back what ``--safe`` exports did.
-    ``with_ids`` reads the field ``id`` too, and requires it.
+    ``with_ids`` reads the field ``id`` too, and requires it. ``blocklist`` holds for plain
+    passwords, which are hashed with ``costs``.
     """
 
     password_min_length: int
+    blocklist: Blocklist | None = None
+    costs: Argon2Costs = DEFAULT_COSTS
     mapping: Mapping[str, str] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     may_lack: frozenset[str] = frozenset()
@@ -407,8 +412,12 @@ class _Checker:
             self._parsed(position, "password", text, check)
             for position, text in enumerate(self._texts("password"))
         ]
+        blocklist = self._rules.blocklist
+        blocked = blocklist.find(filter(None, secrets)) if blocklist else ()
         for position, secret in enumerate(secrets):
-            if secret is not None:
+            if secret is not None and secret in blocked:
+                self._refuse(position, "blocked_password", passwords.BLOCKED)
+            elif secret is not None:
                 own = functools.partial(
                     passwords.refuse_own, name=names[position] or "", email=emails[position]
                 )
