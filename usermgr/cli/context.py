@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -130,8 +131,17 @@ class AppContext:
         anything is changed.
         """
         self.output.check_fields(view_of(shows, optional=optional))
-        command = ctx.command_path.partition(" ")[2]
-        with self.database.operation(command, self.actor, dry_run=dry_run) as op:
+        with self.database.operation(_command(ctx), self.actor, dry_run=dry_run) as op:
+            yield op
+
+    @contextlib.contextmanager
+    def operation_beside(self, ctx: typer.Context) -> Iterator[Operation]:
+        """An operation beside what the command is for: it waits a second for locks, not more."""
+        from usermgr.db.engine import Database
+
+        wait = min(self.settings.lock_timeout or 1.0, 1.0)
+        database = Database(replace(self.settings, lock_timeout=wait))
+        with database.operation(_command(ctx), self.actor) as op:
             yield op
 
     @property
@@ -174,6 +184,10 @@ class AppContext:
             with contextlib.suppress(InvalidInput):
                 chosen = self.settings.output or ""
         return chosen in ("json", "jsonl")
+
+
+def _command(ctx: typer.Context) -> str:
+    return ctx.command_path.partition(" ")[2]
 
 
 def _system_user() -> str:

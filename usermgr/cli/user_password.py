@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -15,8 +15,11 @@ from usermgr.cli.complete import complete_claims, complete_roles
 from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.output import HIGHLIGHTED
 from usermgr.cli.prompts import read_password_file
-from usermgr.errors import InvalidInput
+from usermgr.errors import InvalidInput, UserMgrError
 from usermgr.records import NewUser, User, Verification
+
+if TYPE_CHECKING:
+    from usermgr.services.password_verification import StoredPassword
 
 FromStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from stdin, one line.")
@@ -167,15 +170,38 @@ def verify_password(
     user: Annotated[str, typer.Argument(metavar="USER", help="Id or e-mail.")],
     password_stdin: FromStdin = False,
 ) -> None:
-    """Check a password: exit status 0 when it matches, 8 when it does not."""
-    from usermgr.services.users import verify_password as verify
+    """Check a password: exit status 0 when it matches, 8 when it does not.
+
+    A hash of a right password that is weaker than the parameters in force is replaced by argon2id.
+    """
+    from usermgr.services.password_verification import find_stored, verify
 
     run = app_of(ctx)
-    prompts = run.prompts
+    prompts, costs = run.prompts, run.settings.hash_costs
     given = prompts.read_password() if password_stdin else prompts.ask_password(twice=False)
     with run.read(shows=Verification) as connection:
-        verified = verify(connection, user, given)
+        stored = find_stored(connection, user)
+    verified, weak = verify(stored, user, given, costs)
+    if weak and stored is not None:
+        _rehash(ctx, run, stored, given)
     run.output.record(verified)
+
+
+def _rehash(ctx: typer.Context, run: AppContext, stored: StoredPassword, given: str) -> None:
+    """Replace a weak hash, if that is possible now: a right password stays right if it is not."""
+    from usermgr.passwords import hash_password
+    from usermgr.services.password_verification import replace_hash
+
+    costs = run.settings.hash_costs
+    try:
+        new_hash = hash_password(given, costs)
+        with run.operation_beside(ctx) as op:
+            replace_hash(op, stored, new_hash, "rehash", costs)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the password was right
+        reason = error.message if isinstance(error, UserMgrError) else type(error).__name__
+        run.output.note(
+            f'note: the hash of "{stored.email}" is weak, and could not be replaced: {reason}'
+        )
 
 
 def _require_shown(run: AppContext, choice: PasswordChoice) -> None:

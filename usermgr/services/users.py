@@ -1,4 +1,4 @@
-"""Users, one at a time: create, update, grant, revoke, set and verify a password, delete."""
+"""Users, one at a time: create, update, grant, revoke, set a password, delete."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from usermgr.db.models import (
 )
 from usermgr.db.sql import in_ids, insert_new
 from usermgr.emails import canonical_email
-from usermgr.errors import Conflict, InvalidInput, Mismatch, NotFound
-from usermgr.hashes import is_too_costly
+from usermgr.errors import Conflict, InvalidInput, NotFound
 from usermgr.names import canonical_name
-from usermgr.records import UNSET, NewUser, User, UserChanges, Verification
+from usermgr.records import UNSET, NewUser, User, UserChanges
 from usermgr.services.guards import holders_kept
 from usermgr.services.lookup import Stored, find_stored, find_user, user_image
 from usermgr.services.references import (
@@ -161,16 +160,6 @@ def set_password(
     return record_change(op, before, "set-password")
 
 
-def verify_password(connection: Connection, reference: str, password: str) -> Verification:
-    """Check that the password is the user's. Raises NotFound and Mismatch."""
-    row = connection.execute(
-        select(users.c.id, users.c.email, users.c.password).where(user_condition(reference))
-    ).first()
-    if row is None:
-        raise no_such_user(reference)
-    if not passwords.verify_password(row.password, password):
-        raise _mismatch(row.email, too_costly=is_too_costly(row.password))
-    return Verification(row.id, row.email, verified=True)
 
 
 def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]) -> User:
@@ -340,15 +329,6 @@ def claims_gone(granted: Sequence[Label]) -> NotFound:
     return NotFound(
         f"one of the claims {names} was deleted meanwhile",
         hint="usermgr claim list shows those that are there",
-    )
-
-
-def _mismatch(email: str, *, too_costly: bool) -> Mismatch:
-    if not too_costly:
-        return Mismatch(f'the password of "{email}" does not match')
-    return Mismatch(
-        f'the password of "{email}" is not verified: its hash asks for too much memory or time',
-        hint=f"store a new one with: usermgr user set-password {email}",
     )
 
 
