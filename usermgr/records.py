@@ -99,6 +99,64 @@ class Verification:
 
 
 @dataclass(frozen=True, slots=True)
+class PasswordRule:
+    """A rule for new passwords or for how they are kept; ``source`` says who made it so."""
+
+    rule: str
+    value: str
+    source: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Argon2 parameters (KiB, passes, lanes) for this machine, and what they take here.
+
+    ``milliseconds`` are those of one hash on one core, ``hashes_per_second`` of all cores.
+    """
+
+    argon2_memory: int
+    argon2_passes: int
+    argon2_lanes: int
+    milliseconds: float
+    target_milliseconds: int
+    hashes_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordGroup:
+    """The users whose passwords are stored in one format and are of one strength.
+
+    ``inactive`` are those of ``users`` that are disabled. ``unchanged_since`` is when the user of
+    the group that was not changed for longest was changed, or created.
+    """
+
+    strength: str
+    format: str
+    users: int
+    inactive: int
+    unchanged_since: datetime | None
+    advice: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StrengthenReport:
+    """What ``password strengthen`` did.
+
+    ``found`` counts the hashes below OWASP's minimum, ``formats`` by their formats; ``changed``
+    those that somebody replaced meanwhile. ``operations`` are the ids of the first and the last.
+    """
+
+    found: int
+    formats: dict[str, int]
+    strengthened: int
+    changed: int
+    dry_run: bool
+    operations: tuple[int, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class UserFilter:
     """Which users a list or a bulk verb means; the conditions add up (AND).
 

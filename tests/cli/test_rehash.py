@@ -53,7 +53,7 @@ def stored_hash(database_url: str) -> Iterator[Any]:
 @pytest.mark.parametrize(
     ("form", "told"),
     [
-        ("ldap", "format: salted-sha1 -> argon2id, parameters:  -> " + CURRENT),
+        ("ldap", "format: salted-sha1 -> argon2id, parameters: none -> " + CURRENT),
         ("bcrypt", "format: bcrypt -> argon2id, parameters: c=4 -> " + CURRENT),
         ("django-pbkdf2", "format: pbkdf2-sha256 -> argon2id, parameters: i=390000 -> " + CURRENT),
         ("keycloak", "format: pbkdf2-sha256 -> argon2id, parameters: i=27500 -> " + CURRENT),

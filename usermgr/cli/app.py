@@ -31,6 +31,10 @@ GROUPS: dict[str, tuple[str, str]] = {
         "usermgr.cli.claim",
         "Create, list, rename, enable, disable, protect and delete claims.",
     ),
+    "password": (
+        "usermgr.cli.password",
+        "Rules for passwords, how strong the stored ones are, and making them stronger.",
+    ),
     "operation": ("usermgr.cli.operation", "What was changed, when, by whom."),
     "undo": ("usermgr.cli.undo", "Undo an operation."),
     "bin": ("usermgr.cli.bin", "The recycle bin: what was deleted and can be brought back."),

@@ -8,13 +8,22 @@ from typing import Any
 
 from usermgr.errors import InvalidInput
 from usermgr.names import visible
-from usermgr.records import Change, OperationRecord, SettingRow, User
+from usermgr.records import (
+    Change,
+    OperationRecord,
+    PasswordGroup,
+    PasswordRule,
+    SettingRow,
+    User,
+)
 
 BRIEF: dict[type, tuple[str, ...]] = {
     User: ("id", "name", "email", "role", "claims", "active"),
     OperationRecord: ("id", "started_at", "actor", "command", "counts"),
     Change: ("at", "actor", "operation_id", "action", "changed"),
     SettingRow: ("setting", "value", "source"),
+    PasswordRule: ("rule", "value", "source"),
+    PasswordGroup: ("strength", "format", "users", "inactive", "unchanged_since"),
 }
 
 

@@ -37,7 +37,10 @@ class Strength(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What a stored password is: the name of its format, its parameters as text, its strength."""
+    """What a stored password is: the name of its format, its parameters as text, its strength.
+
+    The parameters are "none" where there are none.
+    """
 
     format: str
     parameters: str
@@ -47,13 +50,13 @@ class Assessment:
 def assess(stored: str, current: Argon2Costs) -> Assessment:
     """What a stored password is, against the parameters in force."""
     if stored.startswith("!"):
-        return Assessment("none", "", Strength.UNUSABLE)
+        return Assessment("none", "none", Strength.UNUSABLE)
     problem = hash_problem(stored)
     found = None if problem == UNRECOGNISED else read(stored)
     if found is None:
-        return Assessment("unrecognised", "", Strength.UNRECOGNISED)
+        return Assessment("unrecognised", "none", Strength.UNRECOGNISED)
     name, parameters = describe(found)
-    return Assessment(name, parameters, _strength(found, problem, current))
+    return Assessment(name, parameters or "none", _strength(found, problem, current))
 
 
 def _strength(found: Hash, problem: str | None, current: Argon2Costs) -> Strength:
