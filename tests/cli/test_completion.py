@@ -24,7 +24,10 @@ printf '%s\\n' "${COMPREPLY[@]}"
 """
 """Calls the completion script on its input as bash does; ``env`` finds the program."""
 
-COMMANDS = ["user", "role", "claim", "operation", "audit", "seed", "schema", "config", "help"]
+COMMANDS = [
+    *("user", "role", "claim", "password", "operation", "undo", "bin", "why", "audit"),
+    *("seed", "schema", "config", "help"),
+]
 
 
 @pytest.fixture
@@ -72,6 +75,8 @@ def _offered(monkeypatch: pytest.MonkeyPatch, *words: str, shell: str = "bash") 
         (["audit", "verify", "--fields", "se"], ["seals"]),
         (["audit", "export", "--fields", "se"], ["seal"]),
         (["user", "erase", "--fields", "c"], ["changes"]),
+        (["password", "report", "--fields", "st"], ["strength"]),
+        (["password", "strengthen", "--fields", "st"], ["strengthened"]),
         (["user", "list", "--sort", ""], ["id", "email", "name", "created_at"]),
         (["schema", "ddl", "--dialect", "s"], ["sqlite"]),
         (["schema", "downgrade", "0001"], ["0001"]),

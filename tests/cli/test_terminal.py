@@ -365,3 +365,21 @@ def test_an_export_shows_rows_beside_a_file_only(terminal: Terminal) -> None:
     status, told = terminal.run("user", "export")
     assert (status, told[:5]) == (0, "name,")
     assert " rows" not in told
+
+
+def test_strengthening_many_is_asked_about(terminal: Terminal, tmp_path: Path) -> None:
+    digest = "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="
+    lines = [f"{number}@example.com,N,admin,{digest}\n" for number in range(101)]
+    (tmp_path / "users.csv").write_text("email,name,role,password_hash\n" + "".join(lines))
+    assert terminal.run("user", "import", "users.csv", "-q")[0] == 0
+
+    for answer, status, left in (("n", 130, 101), ("y", 0, 0)):
+        child = terminal.start("password", "strengthen", "--fields", "strengthened")
+        child.expect(
+            r"Wrap the password hashes of 101 users inside argon2id, in about \d+:\d\d minutes\? "
+            r"Only a new password takes that back. \[y/N\] "
+        )
+        child.sendline(answer)
+        assert terminal.finish(child)[0] == status
+        told = terminal.run("password", "strengthen", "--dry-run", "--fields", "found")[1]
+        assert _plain(told) == [["found", str(left)]]

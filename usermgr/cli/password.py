@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usermgr.db.engine import Operation
-    from usermgr.services.verifying import StoredPassword
+    from usermgr.services.password_verification import StoredPassword
 
 ASK_FROM = 100
 """How many users may be changed without asking."""
@@ -178,11 +178,12 @@ class _Strengthening:
             done += number
             progress(done)
 
-        hashes = (stored.hash for stored in found)
-        return list(on_all_cores(lambda text: wrap_hash(text, costs), hashes, progress=count))
+        hashes = ((None, stored.hash) for stored in found)
+        wrapped = on_all_cores(lambda text: wrap_hash(text, costs), hashes, progress=count)
+        return [new for _, new in wrapped]
 
     def _store(self, op: Operation, found: list[StoredPassword], wrapped: list[str | None]) -> int:
-        from usermgr.services.verifying import replace_hash
+        from usermgr.services.password_verification import replace_hash
 
         costs = self._run.settings.hash_costs
         return sum(
