@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from usermgr.hashes.caps import phpass_exponent
@@ -22,7 +22,7 @@ class Hash:
     """
 
     recipe: Recipe
-    digest: bytes
+    digest: bytes = field(repr=False)
     around: Recipe | None = None
 
 

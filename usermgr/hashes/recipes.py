@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 WRAPPED: Final = "$usermgr-wrap$"
@@ -39,8 +39,8 @@ class Recipe:
     """
 
     algorithm: str
-    parameters: Mapping[str, str]
-    salt: bytes
+    parameters: Mapping[str, str] = field(repr=False)
+    salt: bytes = field(repr=False)
 
     def number(self, name: str) -> int:
         """A parameter as a number. Raises ValueError for one that is none."""
