@@ -1,4 +1,4 @@
-"""Argon2 parameters for this machine: as much memory as is allowed, then passes to fill the time."""
+"""Argon2 parameters for this machine: the memory that is allowed, then passes to fill the time."""
 
 from __future__ import annotations
 
