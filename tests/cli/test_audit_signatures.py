@@ -1,9 +1,8 @@
-"""Signed seals: Ed25519 keys as openssl makes them, and the library as an extra."""
+"""Signed seals: Ed25519 keys as openssl makes them."""
 
 from __future__ import annotations
 
 import subprocess
-import sys
 from base64 import b64decode
 from pathlib import Path
 
@@ -160,28 +159,6 @@ def test_files_without_the_key(cli: Command, words: tuple[str, ...], message: st
     done = cli("audit", *words)
     assert (done.exit_code, done.stdout, done.stderr) == (2, "", f"error: {message}")
     assert cli("audit", "verify", "-o", "json").json["seals"] == 0
-
-
-@pytest.mark.parametrize("words", [("seal", "--key", "ours.pem"), ("verify", "--public-key", "x")])
-def test_without_the_library(
-    cli: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    for name in list(sys.modules):
-        if name.partition(".")[0] == "cryptography":
-            monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "cryptography", None)
-    create_company(cli)
-    done = cli("audit", *words)
-    assert (done.exit_code, done.stdout, done.stderr) == (
-        2,
-        "",
-        (
-            "error: signatures need the package cryptography, which is not installed\n"
-            'hint: install it with: pip install "usermgr[sign]"\n'
-        ),
-    )
-    assert cli("audit", "seal").exit_code == 0
-    assert cli("audit", "verify").exit_code == 0
 
 
 def test_a_key_that_openssl_made(cli: Command) -> None:

@@ -17,6 +17,7 @@ from tests.support.commands import Command
 from tests.support.consistency import broken_promises
 from tests.support.databases import open_database
 from tests.support.people import create_company
+from usermgr.hash_limits import DEFAULT_COSTS
 from usermgr.services import hashing
 from usermgr.urls import sqlite_path
 
@@ -216,6 +217,6 @@ def test_the_time_that_hashing_takes_is_told(
 def test_hashes_come_in_order_and_work_is_found_far_ahead() -> None:
     secrets = [(n, None if n % 70 else f"secret {n}") for n in range(281)]
     told: list[int] = []
-    made = list(hashing.hash_all(secrets, progress=told.append))
+    made = list(hashing.hash_all(secrets, DEFAULT_COSTS, progress=told.append))
     assert [(n, bool(stored)) for n, stored in made] == [(n, n % 70 == 0) for n in range(281)]
     assert sum(told) == 5

@@ -18,8 +18,8 @@ from usermgr.db.engine import Database
 from usermgr.errors import Mismatch, NotFound, UserMgrError
 from usermgr.hash_limits import DEFAULT_COSTS
 from usermgr.passwords import hash_password, wrap_hash
-from usermgr.services.users import set_password
 from usermgr.services.password_verification import StoredPassword, find_stored, replace_hash, verify
+from usermgr.services.users import set_password
 
 SSHA = "{SSHA}DkMTwBl+a/3DQTxCYEApdUtNXGgdUac3"
 VERIFY = ("user", "verify-password", "ana@example.com", "--password-stdin")

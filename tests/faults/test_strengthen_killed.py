@@ -33,7 +33,8 @@ FORMS = ("ldap", "phpass", "crypt")
 _RUNS = """
 import os, sys
 import argon2, sqlalchemy.dialects.postgresql, sqlalchemy.dialects.sqlite
-import usermgr.cli.password, usermgr.services.password_report, usermgr.services.verifying
+import usermgr.cli.password, usermgr.services.password_report
+import usermgr.services.password_verification
 from usermgr.cli.app import run
 for line in sys.stdin:
     child = os.fork()

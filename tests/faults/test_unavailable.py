@@ -178,7 +178,9 @@ def test_a_server_that_falls_silent(
         through = through.update_query_dict({"sslmode": "disable", "gssencmode": "disable"})
         target = through.render_as_string(hide_password=False)
         done = _run(target, USERMGR_STATEMENT_TIMEOUT="1")
-    unknown = "it is unknown whether" if trigger == b"COMMIT\0" else "the connection to the database"
+    unknown = (
+        "it is unknown whether" if trigger == b"COMMIT\0" else "the connection to the database"
+    )
     _assert_unavailable(done, says=unknown)
 
 

@@ -70,19 +70,24 @@ def test_undone_in_reverse_everything_is_as_it_was(
 ) -> None:
     before, first = state(database_url), newest(cli)
     for step in steps:
-        if isinstance(step, str):
-            Path("x.csv").write_text(step)
-            step = ("user", "import", "x.csv", "--on-conflict", "update", "--passwords", "set")
-            step += ("--create-roles", "--create-claims", "--yes")
-        if step[0] == "undo":
-            step = ("undo", str(max(1, newest(cli) + int(step[1]))), "--yes")
-        done = cli(*step, stdin=PASSWORD)
+        done = cli(*command(cli, step), stdin=PASSWORD)
         assert done.exit_code in (0, 3, 4, 6), (step, done)
     for operation in cli("operation", "list", "-o", "json", "--limit", "1000").json:
         if operation["id"] > first:
             done = cli("undo", str(operation["id"]), "--yes")
             assert (done.exit_code, done.stderr) == (0, ""), (steps, operation, done)
     assert state(database_url) == before
+
+
+def command(cli: Command, step: tuple[str, ...] | str) -> tuple[str, ...]:
+    """The command line of a step: the rows of a file are written, a number back is an id."""
+    if isinstance(step, str):
+        Path("x.csv").write_text(step)
+        update = ("--on-conflict", "update", "--passwords", "set", "--yes")
+        return ("user", "import", "x.csv", *update, "--create-roles", "--create-claims")
+    if step[0] == "undo":
+        return ("undo", str(max(1, newest(cli) + int(step[1]))), "--yes")
+    return step
 
 
 def newest(cli: Command) -> int:

@@ -173,7 +173,9 @@ class ImportRun:
     def _hash(self, outcomes: IO[str]) -> None:
         generate = self._files.passwords is not None
         number = self._source.count_unhashed(self._needs(outcomes), generate=generate)
-        expected = number / measure_rate(self._run.settings.hash_costs) if number > MANY_PASSWORDS else 0
+        expected = (
+            number / measure_rate(self._run.settings.hash_costs) if number > MANY_PASSWORDS else 0
+        )
         if expected > LONG_SECONDS:
             self._run.output.note(
                 f"note: hashing {number} passwords takes about {_duration(expected)}"

@@ -15,7 +15,7 @@ from usermgr.db.sql import instant
 from usermgr.hash_limits import Argon2Costs
 from usermgr.hashes.strength import Strength, assess
 from usermgr.records import PasswordGroup
-from usermgr.services.verifying import StoredPassword
+from usermgr.services.password_verification import StoredPassword
 
 BATCH: Final = 2_000
 

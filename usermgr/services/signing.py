@@ -1,7 +1,7 @@
 """Ed25519 signatures (RFC 8032) of seals, with keys in PEM files.
 
 What is signed is the text ``usermgr seal <digest>``, so that a signature cannot be mistaken for
-one of something else. The library is an extra: only who signs needs it.
+one of something else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import base64
 import binascii
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from usermgr.errors import InvalidInput
 from usermgr.names import visible
@@ -65,10 +65,12 @@ def _message(digest: str) -> bytes:
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:
-    serialization, ed25519 = _library()
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     pem = _read(path)
     try:
-        key = serialization.load_pem_private_key(pem, password=None)
+        key = load_pem_private_key(pem, password=None)
     except TypeError as error:
         raise InvalidInput(
             f'the key in "{visible(str(path))}" is encrypted',
@@ -76,35 +78,23 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
         ) from error
     except Exception as error:  # the library has many errors for what is no key
         raise _no_key(path, "private", _MAKE_ONE) from error
-    if not isinstance(key, ed25519.Ed25519PrivateKey):
+    if not isinstance(key, Ed25519PrivateKey):
         raise _no_key(path, "private", _MAKE_ONE)
-    found: Ed25519PrivateKey = key
-    return found
+    return key
 
 
 def _public_key(path: Path) -> Ed25519PublicKey:
-    serialization, ed25519 = _library()
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     pem = _read(path)
     try:
-        key = serialization.load_pem_public_key(pem)
+        key = load_pem_public_key(pem)
     except Exception as error:
         raise _no_key(path, "public", _PUBLISH) from error
-    if not isinstance(key, ed25519.Ed25519PublicKey):
+    if not isinstance(key, Ed25519PublicKey):
         raise _no_key(path, "public", _PUBLISH)
-    found: Ed25519PublicKey = key
-    return found
-
-
-def _library() -> tuple[Any, Any]:
-    try:
-        from cryptography.hazmat.primitives import serialization
-        from cryptography.hazmat.primitives.asymmetric import ed25519
-    except ImportError as error:
-        raise InvalidInput(
-            "signatures need the package cryptography, which is not installed",
-            hint='install it with: pip install "usermgr[sign]"',
-        ) from error
-    return serialization, ed25519
+    return key
 
 
 def _read(path: Path) -> bytes:

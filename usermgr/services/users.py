@@ -160,8 +160,6 @@ def set_password(
     return record_change(op, before, "set-password")
 
 
-
-
 def revoke_claims(op: Operation, reference: str, claim_references: Sequence[str]) -> User:
     """Revoke claims; those the user does not hold are no error.
 
