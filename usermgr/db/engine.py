@@ -114,22 +114,25 @@ class Operation:
         """
         if self.recycled:
             sweep_if_due(self.connection, self.started_at - self.retention)
-        if self._changes:
+        if not self.counts:
+            return
+        statement = insert(operations).values(
+            id=self.id,
+            command=self.command,
+            actor=self.actor,
+            source=self.source,
+            started_at=self.started_at,
+            finished_at=finished_at,
+            outcome=self.outcome,
+            counts=self.counts,
+            undoes=self.undoes,
+        )
+        if len(self._changes) == 1 and self.connection.dialect.name == "postgresql":
+            # One round trip where one thing changed, as by nearly every command.
+            statement = statement.add_cte(insert(changes).values(self._changes[0]).cte("changed"))
+        elif self._changes:
             self.connection.execute(insert(changes), self._changes)
-        if self.counts:
-            self.connection.execute(
-                insert(operations).values(
-                    id=self.id,
-                    command=self.command,
-                    actor=self.actor,
-                    source=self.source,
-                    started_at=self.started_at,
-                    finished_at=finished_at,
-                    outcome=self.outcome,
-                    counts=self.counts,
-                    undoes=self.undoes,
-                )
-            )
+        self.connection.execute(statement)
 
 
 class Database:
