@@ -67,8 +67,8 @@ class Unavailable(UserMgrError):
     )
 
 
-class PartialImport(UserMgrError):
-    """Some rows were stored and some were not."""
+class PartialSuccess(UserMgrError):
+    """Some of the work was done and some was not; what was done is stored."""
 
     code, exit_status, http_status = "partial", 6, None
     meaning = "part of the work was done, the rest was reported"
@@ -101,7 +101,7 @@ ERROR_CLASSES: tuple[type[UserMgrError], ...] = (
     NotFound,
     Conflict,
     Unavailable,
-    PartialImport,
+    PartialSuccess,
     Forbidden,
     Mismatch,
     Cancelled,

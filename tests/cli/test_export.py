@@ -199,6 +199,7 @@ def test_adopted_names_stay_in_their_cells(cli: Command, database: Database, nam
     [
         (("x.csv", "-o", "json", "--format", "json"), {}, "[]"),
         (("x.jsonl", "-o", "jsonl"), {}, ""),
+        (("x.ndjson",), {}, ""),
         (("backup", "-o", "json"), {}, "[]"),
         (("backup",), {"USERMGR_OUTPUT": "json"}, FIELDS),
         (("x.csv",), {"USERMGR_OUTPUT": "json"}, FIELDS),

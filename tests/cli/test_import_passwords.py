@@ -17,7 +17,7 @@ from tests.support.commands import Command
 from tests.support.consistency import broken_promises
 from tests.support.databases import open_database
 from tests.support.people import create_company
-from usermgr.hash_limits import DEFAULT_COSTS
+from usermgr.hash_limits import DEFAULT_COSTS, Argon2Costs
 from usermgr.services import hashing
 from usermgr.urls import sqlite_path
 
@@ -33,7 +33,7 @@ class Hasher:
         self.meanwhile: Callable[[], object] = lambda: None
         self._url, self._lock = url, threading.Lock()
 
-    def __call__(self, secret: str) -> str:
+    def __call__(self, secret: str, _costs: Argon2Costs) -> str:
         with self._lock:
             self.secrets.append(secret)
             if len(self.secrets) == 1:
@@ -207,7 +207,7 @@ def test_the_time_that_hashing_takes_is_told(
 ) -> None:
     from usermgr.cli import import_run
 
-    monkeypatch.setattr(import_run, "measure_rate", lambda: 4.0)
+    monkeypatch.setattr(import_run, "measure_rate", lambda _: 4.0)
     Path("x.csv").write_text(HEADER + people(range(100), secret="sesame now opens"))
     done = cli("user", "import", "x.csv", "--on-conflict", "skip")
     assert (done.exit_code, len(hasher.secrets)) == (0, 100)

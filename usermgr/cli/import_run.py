@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from usermgr.cli.confirming import Approve, confirmed
-from usermgr.errors import Conflict, InvalidInput, PartialImport, Unavailable, UserMgrError
+from usermgr.errors import Conflict, InvalidInput, PartialSuccess, Unavailable, UserMgrError
 from usermgr.formats.files import PendingFile, content_ending, require_apart, temporary_lines
 from usermgr.formats.writers import MANY, write_csv
 from usermgr.names import visible
@@ -110,7 +110,7 @@ class ImportRun:
         self._hidden = 0
         self._started = time.monotonic()
 
-    def go(self) -> tuple[ImportReport, PartialImport | None]:
+    def go(self) -> tuple[ImportReport, PartialSuccess | None]:
         """Import and write the files; returns the report, and the error of rows left out."""
         with contextlib.ExitStack() as stack:
             for spool in (self._problems, self._source):
@@ -325,9 +325,9 @@ class ImportRun:
             f"{rows}: {failure}{self._first_problems()}", hint=hint, details=asdict(report)
         )
 
-    def _partial(self, report: ImportReport) -> PartialImport:
+    def _partial(self, report: ImportReport) -> PartialSuccess:
         hint = None if self._files.rejects else "--rejects FILE writes them all"
-        return PartialImport(
+        return PartialSuccess(
             f"{report.rejected} of {report.read} rows were rejected{self._first_problems()}",
             hint=hint,
             details=asdict(report),

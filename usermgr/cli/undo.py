@@ -13,7 +13,7 @@ import typer
 from usermgr.cli.confirming import Approve, confirmed
 from usermgr.cli.context import app_of
 from usermgr.cli.options import Command
-from usermgr.errors import PartialImport
+from usermgr.errors import PartialSuccess
 from usermgr.formats.files import PendingFile
 from usermgr.formats.writers import write_csv
 from usermgr.records import LeftAlone, UndoReport
@@ -63,7 +63,7 @@ def undo(
     report, first = confirmed(run, "undo the change of", attempt)
     run.output.report(report)
     if report.left:
-        raise PartialImport(_told(report, first), hint=None if left else "--left FILE lists them")
+        raise PartialSuccess(_told(report, first), hint=None if left else "--left FILE lists them")
 
 
 def _write(path: Path, left: Iterator[LeftAlone]) -> None:

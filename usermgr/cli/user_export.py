@@ -97,8 +97,9 @@ def export(
 def _format(chosen: str | None, output: str | None, file: str) -> str:
     """The format: what --format says, else -o, else the file's name."""
     from usermgr.formats.files import content_ending
+    from usermgr.formats.readers import format_of_name
 
-    ending = content_ending(file)
+    ending = format_of_name(file) or content_ending(file)
     if chosen is None and output is not None and ending in FORMATS and ending != output:
         raise InvalidInput(
             f'"{visible(file)}" is a name for {ending}, and -o says {output}',
