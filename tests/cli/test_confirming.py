@@ -146,6 +146,6 @@ def test_the_setting_is_a_whole_number(cli: Command, value: str) -> None:
     done = cli("user", "list", env={"USERMGR_CONFIRM_ABOVE": value})
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == (
-        f'error: "{value}" (environment USERMGR_CONFIRM_ABOVE) is not a whole number\n'
-        "hint: write a number such as 100\n"
+        f'error: "{value}" (environment USERMGR_CONFIRM_ABOVE) is not a number of users\n'
+        "hint: write a whole number from 0 to 999999999\n"
     )

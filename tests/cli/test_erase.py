@@ -100,7 +100,7 @@ def test_a_present_user(cli: Command, database_url: str, backend: str) -> None:
         "user": "pseudonymous",
         "changes": 5,
         "grants": 2,
-        "recycled": 3,
+        "recycled": 4,
         "operation_id": last + 1,
     }
     left = cli("user", "show", "3", "-o", "json").json

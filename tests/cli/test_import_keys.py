@@ -143,5 +143,5 @@ def test_empty_tables_are_loaded_without_keys(
     assert cli(*words, env=env).exit_code == 0
 
     after = set(_execute(database_url, files))
-    assert len(after) == len(before) == 5
+    assert len(after) == len(before) == 6
     assert not after & before

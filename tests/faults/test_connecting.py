@@ -44,7 +44,7 @@ def test_an_encoding_in_the_url_does_not_count(migrated_postgresql_url: str, opt
 
     for where in (url, migrated_postgresql_url):
         listed = _run(where, "role", "list")
-        assert listed == Result(0, f"id\tdescription\tusers\n1\t{name}\t0\n", "")
+        assert listed == Result(0, f"id\tdescription\tprotected\tusers\n1\t{name}\tfalse\t0\n", "")
 
 
 def test_a_socket_that_does_not_exist() -> None:

@@ -85,7 +85,7 @@ def test_a_file_that_may_not_be_written(read_only_url: str, journal: str):
     assert checked.exit_code == 5
     if journal == "delete":
         listed = _end(_start(read_only_url, "role", "list", before=_obey_permissions))
-        assert listed == Result(0, "id\tdescription\tusers\n", "")
+        assert listed == Result(0, "id\tdescription\tprotected\tusers\n", "")
 
 
 def test_the_default_database_in_a_folder_that_may_not_be_written(
@@ -161,7 +161,10 @@ def test_a_file_that_is_busy_at_the_commit(migrated_sqlite_url: str, reader: sql
     assert (done.exit_code, done.stdout) == (5, "")
     assert done.stderr.startswith("error: the database is locked by another command: ")
     reader.execute("COMMIT")
-    assert _end(_start(migrated_sqlite_url, "role", "list")).stdout == "id\tdescription\tusers\n"
+    assert (
+        _end(_start(migrated_sqlite_url, "role", "list")).stdout
+        == "id\tdescription\tprotected\tusers\n"
+    )
     assert broken_promises(migrated_sqlite_url) == {}
 
 
@@ -179,6 +182,9 @@ def test_a_signal_at_the_commit(
 
     assert _end(process) == Result(-sent, "", "")
     reader.execute("COMMIT")
-    assert _end(_start(migrated_sqlite_url, "role", "list")).stdout == "id\tdescription\tusers\n"
+    assert (
+        _end(_start(migrated_sqlite_url, "role", "list")).stdout
+        == "id\tdescription\tprotected\tusers\n"
+    )
     assert broken_promises(migrated_sqlite_url) == {}
     assert _end(_start(migrated_sqlite_url, *CREATE)).exit_code == 0

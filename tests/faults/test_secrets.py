@@ -238,4 +238,4 @@ def test_a_password_in_the_flag_is_warned_of_and_not_repeated(
         "note: a password in --database-url is visible to everybody on this machine; "
         "USERMGR_DATABASE_URL or PGPASSWORD are not\n"
     )
-    assert listed == Result(0, "id\tdescription\tusers\n", warning)
+    assert listed == Result(0, "id\tdescription\tprotected\tusers\n", warning)

@@ -355,5 +355,5 @@ def test_output_does_not_depend_on_the_environment(
 ) -> None:
     settings = {"USERMGR_DATABASE_URL": migrated_sqlite_url, **env}
     done = run_process(("role", "create", "Ação 🙂"), "", settings, tmp_path)
-    expected = "id\tdescription\tusers\n1\tAção 🙂\t0\n"
+    expected = "id\tdescription\tprotected\tusers\n1\tAção 🙂\tfalse\t0\n"
     assert (done.exit_code, done.stdout, done.stderr) == (0, expected, "")

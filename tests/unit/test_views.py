@@ -17,9 +17,9 @@ def test_the_fields_of_every_record_are_the_promised_ones():
     assert {row.record: row.fields for row in field_rows()} == {
         "user": "id, name, email, role_id, role, claims, active, has_password, version, "
         "created_at, updated_at",
-        "role": "id, description, users",
-        "claim": "id, description, active, users",
-        "operation": "id, command, actor, source, started_at, finished_at, outcome, counts, "
+        "role": "id, description, protected, users",
+        "claim": "id, description, active, protected, users",
+        "operation": "id, command, actor, source, started_at, finished_at, outcome, counts, undoes, "
         "changes",
         "change": "id, operation_id, at, actor, command, entity, entity_id, name, action, "
         "changed, before, after",
@@ -60,4 +60,4 @@ def test_a_field_that_does_not_exist_is_refused_with_those_that_do(wanted: str, 
         view_of(Role).choose(wanted, brief=False)
 
     assert refused.value.message == message
-    assert refused.value.hint == "the fields are id, description, users"
+    assert refused.value.hint == "the fields are id, description, protected, users"

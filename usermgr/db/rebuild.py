@@ -153,7 +153,9 @@ def _made(table: Table) -> Iterator[tuple[str, str]]:
             yield name, f"CREATE UNIQUE INDEX {name} ON {table.name} USING btree ({columns})"
     for index in table.indexes:
         columns = ", ".join(index.columns.keys())
-        yield str(index.name), f"CREATE INDEX {index.name} ON {table.name} USING btree ({columns})"
+        of_few = index.dialect_options["postgresql"]["where"] is not None
+        which = f"({columns}) WHERE {columns} IS NOT NULL" if of_few else f"({columns})"
+        yield str(index.name), f"CREATE INDEX {index.name} ON {table.name} USING btree {which}"
 
 
 def _drop(connection: Connection) -> list[Key] | None:
