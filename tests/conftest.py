@@ -97,7 +97,7 @@ def migrated_postgresql_url(postgresql_databases: PostgresDatabases) -> Iterator
     """The URL of a PostgreSQL database with the current schema."""
     name = postgresql_databases.clone()
     yield postgresql_databases.server.database(name)
-    postgresql_databases.drop(name)
+    postgresql_databases.give_back(name)
 
 
 @pytest.fixture

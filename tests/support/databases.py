@@ -6,13 +6,16 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import psycopg2
 from sqlalchemy import Engine, create_engine, event, text
 
 from tests.support.postgres import Server
 from usermgr.config import load_settings
 from usermgr.db import schema
 from usermgr.db.engine import Database
+from usermgr.db.models import metadata
 from usermgr.urls import normalise_database_url
 
 
@@ -28,14 +31,59 @@ def initialise(url: str) -> None:
     database.engine.dispose()
 
 
+_SHAPE = (
+    " UNION ALL ".join(
+        # Whoever changes a row of a catalog writes another one, with the number of the transaction.
+        f"SELECT '{catalog}', count(*), coalesce(sum(CAST(CAST(xmin AS text) AS bigint)), 0) "
+        f"FROM {catalog} WHERE {which} >= 16384"
+        for catalog, which in {
+            **dict.fromkeys(("pg_trigger", "pg_proc", "pg_type", "pg_rewrite", "pg_policy"), "oid"),
+            **dict.fromkeys(("pg_constraint", "pg_namespace", "pg_attrdef", "pg_collation"), "oid"),
+            "pg_attribute": "attrelid",
+            "pg_description": "objoid",
+            "pg_sequence": "seqrelid",
+            "pg_extension": "oid",
+            "pg_default_acl": "oid",
+            "pg_event_trigger": "oid",
+        }.items()
+    )
+    + """
+    UNION ALL SELECT 'of ' || relname, CAST(relowner AS bigint), hashtext(concat(oid, relnamespace,
+        relacl, reloptions, reltablespace, relpersistence, relreplident, relrowsecurity))
+    FROM pg_class WHERE oid >= 16384 AND relnamespace <> 'pg_toast'::regnamespace
+    UNION ALL SELECT 'index', indexrelid, hashtext(concat(indrelid, indisvalid, indisclustered,
+        indisreplident, indisunique)) FROM pg_index WHERE indexrelid >= 16384
+    UNION ALL SELECT 'settings', datconnlimit, hashtext(concat(datacl, datdba, (SELECT
+        string_agg(setconfig::text, ' ') FROM pg_db_role_setting WHERE setdatabase = d.oid)))
+    FROM pg_database d WHERE datname = current_database()
+    UNION ALL SELECT 'version', 0, (SELECT hashtext(string_agg(version_num, ' '))
+        FROM usermgr_version)
+    ORDER BY 1, 2, 3
+"""
+)
+"""Everything of a database that a test can change, but for the rows of our tables."""
+
+_OTHERS = """
+    SELECT (SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid())
+    + (SELECT count(*) FROM pg_prepared_xacts WHERE database = current_database())
+"""
+
+
 @dataclass
 class PostgresDatabases:
-    """Creates and drops databases of its own random names on a server; touches nothing else."""
+    """Creates and drops databases of its own random names on a server; touches nothing else.
+
+    To create one takes as long as most tests do, so clones that nothing but rows was changed in
+    are emptied and given to the next test.
+    """
 
     server: Server
     admin: Engine
     _template: str | None = None
+    _shape: list[Any] = field(default_factory=list)
     _made: list[str] = field(default_factory=list)
+    _free: list[str] = field(default_factory=list)
 
     def create(self, template: str = "template0") -> str:
         """The name of a new database; a copy of the template."""
@@ -53,7 +101,40 @@ class PostgresDatabases:
         if self._template is None:
             self._template = self.create()
             initialise(self.server.database(self._template))
-        return self.create(self._template)
+            with self._cursor(self._template) as cursor:
+                self._shape = _rows(cursor, _SHAPE)
+        return self._free.pop() if self._free else self.create(self._template)
+
+    def give_back(self, name: str) -> None:
+        """Keep a clone for the next test if it is as it was but for rows; drop it otherwise."""
+        try:
+            with self._cursor(name) as cursor:
+                usable = self._empty(cursor)
+        except psycopg2.Error:  # Whatever a test has done to it.
+            usable = False
+        if usable:
+            self._free.append(name)
+        else:
+            self.drop(name)
+
+    def _empty(self, cursor: Any) -> bool:
+        if _rows(cursor, _OTHERS) != [(0,)] or _rows(cursor, _SHAPE) != self._shape:
+            return False
+        held = " UNION ALL ".join(
+            f"SELECT '{table}' WHERE EXISTS (SELECT 1 FROM {table})" for table in metadata.tables
+        )
+        if filled := [name for (name,) in _rows(cursor, held)]:
+            # Triggers of the history refuse it otherwise.
+            cursor.execute("SET session_replication_role = replica")
+            cursor.execute(f"TRUNCATE {', '.join(filled)} CASCADE")
+        _rows(cursor, "SELECT setval(seqrelid, seqstart, false) FROM pg_sequence")
+        return True
+
+    @contextlib.contextmanager
+    def _cursor(self, name: str) -> Iterator[Any]:
+        with contextlib.closing(psycopg2.connect(self.server.database(name))) as connection:
+            connection.autocommit = True
+            yield connection.cursor()
 
     def drop(self, name: str) -> None:
         """Drop a database that this object made, whoever is still connected to it."""
@@ -73,6 +154,12 @@ class PostgresDatabases:
     def _execute(self, statement: str) -> None:
         with self.admin.connect() as connection:
             connection.execute(text(statement))
+
+
+def _rows(cursor: Any, statement: str) -> list[Any]:
+    cursor.execute(statement)
+    found: list[Any] = cursor.fetchall()
+    return found
 
 
 @contextlib.contextmanager
