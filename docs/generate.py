@@ -13,7 +13,7 @@ from typing import Any
 
 from usermgr.cli.app import GROUPS, load_command
 from usermgr.cli.help import field_rows
-from usermgr.cli.options import PANEL, global_options
+from usermgr.cli.options import PANEL, Group, global_options
 from usermgr.config import SETTINGS
 from usermgr.errors import exit_status_table
 
@@ -67,11 +67,11 @@ def commands() -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name in GROUPS:
         command = load_command(name)
-        children = getattr(command, "commands", None)
-        if not children:
-            found.append((name, command))
+        if isinstance(command, Group):
+            children = command.list_commands(None)
+            found += [(f"{name} {child}", command.get_command(None, child)) for child in children]
         else:
-            found += [(f"{name} {child}", children[child]) for child in children]
+            found.append((name, command))
     return found
 
 

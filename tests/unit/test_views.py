@@ -19,8 +19,8 @@ def test_the_fields_of_every_record_are_the_promised_ones():
         "created_at, updated_at",
         "role": "id, description, protected, users",
         "claim": "id, description, active, protected, users",
-        "operation": "id, command, actor, source, started_at, finished_at, outcome, counts, undoes, "
-        "changes",
+        "operation": "id, command, actor, source, started_at, finished_at, outcome, counts, "
+        "undoes, changes",
         "change": "id, operation_id, at, actor, command, entity, entity_id, name, action, "
         "changed, before, after",
     }

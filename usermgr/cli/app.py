@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from usermgr.cli.complete import join_split_words
 from usermgr.cli.context import AppContext
-from usermgr.cli.options import Group
+from usermgr.cli.options import Group, build
 from usermgr.cli.output import ReaderLeft, write_error, write_trace
 from usermgr.errors import InternalError, InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
@@ -81,7 +81,7 @@ class LazyGroup(Group):
 def load_command(name: str) -> Any:
     """Import and build one command or group of the root."""
     module = importlib.import_module(GROUPS[name][0])
-    command = typer.main.get_command(module.app)
+    command = build(module.app)
     command.name = name
     return command
 

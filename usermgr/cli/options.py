@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.models import CommandInfo
 
 from usermgr import __version__
 from usermgr.cli.complete import complete_fields, complete_words
@@ -74,7 +75,8 @@ def global_options(*, hidden: bool = False) -> list[TyperOption]:
 class Group(TyperGroup):
     """A command group whose commands all accept the global options.
 
-    The group accepts them too; its help leaves them to the root's and the commands' pages.
+    The group accepts them too; its help leaves them to the root's and the commands' pages. Typer
+    takes a millisecond for a command, so one is built when it is named.
     """
 
     shows_global_options = False
@@ -82,9 +84,27 @@ class Group(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**{**attributes, "no_args_is_help": True})
         self.params.extend(global_options(hidden=not self.shows_global_options))
-        for command in self.commands.values():
-            if isinstance(command, TyperCommand):
-                command.params.extend(global_options())
+        self.unbuilt: dict[str, CommandInfo] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Every command, without building any."""
+        return list(self.unbuilt)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, or None."""
+        if cmd_name not in self.unbuilt:
+            self.commands = {name: self._built(name) for name in self.unbuilt}  # to suggest one
+        elif cmd_name not in self.commands:
+            self.commands[cmd_name] = self._built(cmd_name)
+        return self.commands.get(cmd_name)
+
+    def _built(self, name: str) -> TyperCommand:
+        alone = typer.Typer(add_completion=False)
+        alone.registered_commands.append(self.unbuilt[name])
+        command = cast(TyperCommand, typer.main.get_command(alone))
+        command.name = name
+        command.params.extend(global_options())
+        return command
 
 
 class Command(TyperCommand):
@@ -98,3 +118,14 @@ class Command(TyperCommand):
 def new_group(help: str) -> typer.Typer:
     """A Typer application for one noun."""
     return typer.Typer(cls=Group, help=help, add_completion=False)
+
+
+def build(app: typer.Typer) -> Any:
+    """The command of an application, or its group, whose commands are built when they are named."""
+    if app.info.cls is not Group:
+        return typer.main.get_command(app)
+    group = cast(Group, typer.main.get_group(new_group(cast(str, app.info.help))))
+    for info in app.registered_commands:
+        name = info.name or cast(Any, info.callback).__name__.replace("_", "-")
+        group.unbuilt[name] = info
+    return group
