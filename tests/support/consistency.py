@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 
 from tests.support.databases import open_database
-from usermgr.db.models import changes, claims, operations, roles, users
+from usermgr.db.models import changes, claims, metadata, operations, roles, users
 from usermgr.records import UserFilter
 from usermgr.services.lookup import find_stored, iterate_users
 
@@ -64,6 +64,20 @@ def broken_promises(url: str) -> dict[str, Any]:
         found["counts that are not the changes"] = list(_untrue_counts(connection))
     database.engine.dispose()
     return {what: number for what, number in found.items() if number}
+
+
+def stored_state(url: str) -> dict[str, list[Any]]:
+    """Every row of every table."""
+    database = open_database(url)
+    with database.connect() as connection:
+        found = {
+            table.name: [
+                tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key))
+            ]
+            for table in metadata.sorted_tables
+        }
+    database.engine.dispose()
+    return found
 
 
 def _untrue_images(connection: Connection) -> Iterator[tuple[str, int]]:

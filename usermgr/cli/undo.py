@@ -78,4 +78,7 @@ def _told(report: UndoReport, first: list[LeftAlone]) -> str:
     lines = [f'\n  {each.entity} {each.id} "{each.name}": {each.reason}' for each in first]
     more = report.left - len(first)
     rest = f"\n  and {more} more" if more else ""
-    return f"{report.left} changes were left as they are{''.join(lines)}{rest}"
+    what = "1 change was left as it is"
+    if report.left > 1:
+        what = f"{report.left} changes were left as they are"
+    return f"{what}{''.join(lines)}{rest}"

@@ -60,6 +60,9 @@ _IMAGE: Final = {
 }
 
 
+HASH_ONLY: Final = ("rehash", "strengthen")
+"""Actions that concern the hash of a password only: what they keep is no image of the user."""
+
 _BOOKKEEPING: Final = ("version", "updated_at", "created_in", "role", "claims")
 """Keys of an image that change by themselves, or say what other keys say by id."""
 

@@ -5,6 +5,9 @@
     made      created or restored by the operation: to be deleted
     changed   to get the image from before back
     deleted   in the recycle bin: to come back
+    lost      deleted, and not in the bin any more, or brought back already
+    erased    nothing is known of what was done to them any more
+    hashed    only the hash of the password was replaced
 
 ``leave`` takes those out that cannot be undone, because they changed since or something that they
 need is gone, and notes why. ``apply`` does the rest.
@@ -19,7 +22,7 @@ from sqlalchemy import Connection, bindparam, text
 
 from usermgr.db import changing
 from usermgr.db.engine import Operation
-from usermgr.db.images import content_sql, image_sql, salt_sql
+from usermgr.db.images import HASH_ONLY, content_sql, image_sql, salt_sql
 from usermgr.db.models import Instant
 from usermgr.db.sql import own_ids
 
@@ -73,6 +76,16 @@ _FIND: Final = """
     WHERE c.operation_id = :undone AND c.entity = 'user' AND c.before IS NOT NULL
         AND c.after IS NULL AND NOT EXISTS (SELECT 1 FROM recycled_users b
         WHERE b.operation_id = :undone AND b.id = c.entity_id AND b.restored_in IS NULL)
+    UNION ALL SELECT b.id, b.email, 'lost', false, NULL, NULL FROM recycled_users b
+    WHERE b.operation_id = :undone AND b.restored_in IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM changes c
+        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
+    UNION ALL SELECT c.entity_id, coalesce(u.email, ''), 'erased', true, NULL, NULL FROM changes c
+    LEFT JOIN users u ON u.id = c.entity_id
+    WHERE c.operation_id = :undone AND c.entity = 'user' AND c.digest IS NOT NULL
+    UNION ALL SELECT c.entity_id, c.name, 'hashed', true, NULL, NULL FROM changes c
+    WHERE c.operation_id = :undone AND c.entity = 'user'
+        AND c.before IS NOT NULL AND c.after IS NOT NULL AND NOT {is_image}
 """
 _FIND_GRANTS: Final = """
     SELECT t.user_id, CAST({claim_id} AS bigint) AS claim_id, {reason} AS reason,
@@ -85,6 +98,11 @@ _FIND_GRANTS: Final = """
 """Images of former revisions hold the names of claims only."""
 
 _OBSTACLES: Final = {
+    "was erased": """
+        t.kind = 'erased' OR t.user_id IN (SELECT e.entity_id FROM changes e
+            WHERE e.entity = 'user' AND e.action = 'erase')
+    """,
+    "only a new password takes its new hash back": "t.kind = 'hashed'",
     "was deleted since": "t.kind IN ('made', 'changed') AND u.id IS NULL",
     "was changed since": """
         t.kind IN ('made', 'changed') AND u.version <> t.version
@@ -121,10 +139,11 @@ _OBSTACLES: Final = {
 """Why a user cannot be undone: the first one that is true is told."""
 
 _AS_IT_WAS: Final = """
-    coalesce((SELECT {after} FROM changes c WHERE c.operation_id = :undone
-        AND c.entity = 'user' AND c.entity_id = t.user_id AND c.after IS NOT NULL),
+    coalesce((SELECT {after} FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
+        AND c.entity_id = t.user_id AND c.after IS NOT NULL AND c.action NOT IN {hash_only}),
     (SELECT {before} FROM changes c WHERE c.operation_id > :undone AND c.entity = 'user'
-        AND c.entity_id = t.user_id AND c.before IS NOT NULL ORDER BY c.id LIMIT 1))
+        AND c.entity_id = t.user_id AND c.before IS NOT NULL AND c.action NOT IN {hash_only}
+        ORDER BY c.id LIMIT 1))
 """
 """What the operation left: later changes may have been undone, which counts the version up."""
 
@@ -188,7 +207,9 @@ def leave(op: Operation, undone: int) -> int:
         "grants": _GRANTS,
         "now": content_sql(dialect, image_sql(dialect)),
         "then": _AS_IT_WAS.format(
-            before=content_sql(dialect, "c.before"), after=content_sql(dialect, "c.after")
+            before=content_sql(dialect, "c.before"),
+            after=content_sql(dialect, "c.after"),
+            hash_only=HASH_ONLY,
         ),
         "other_hash": _OTHER_HASH,
         "lost_hash": _LOST_HASH,

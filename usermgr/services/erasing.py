@@ -7,6 +7,7 @@ and images, which takes their place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, null, select, union, update
@@ -27,6 +28,7 @@ from usermgr.errors import Conflict
 from usermgr.names import MAX_ID, parse_id
 from usermgr.passwords import UNUSABLE
 from usermgr.records import Erasure
+from usermgr.services.guards import holders_kept
 from usermgr.services.leaves import images_digest
 from usermgr.services.references import no_such_user, user_email
 
@@ -74,7 +76,8 @@ def erase_user(op: Operation, reference: str) -> Erasure:
 
     The id stays, so that what refers to the user still does, and the change that records the
     erasure names the changes that lost their images. What is erased already changes nothing.
-    Raises NotFound, and Conflict for an e-mail that several users had.
+    Raises NotFound, Conflict for an e-mail that several users had, and Forbidden when a protected
+    role or claim would lose its last active user.
     """
     overwrite_what_is_deleted(op.connection)
     person = find_person(op.connection, reference)
@@ -113,7 +116,12 @@ def _erase_row(op: Operation, user_id: int) -> _ErasedRow | None:
     ).first()
     if row is None:
         return None
-    grants = connection.execute(
+    with holders_kept(op, users.c.id == user_id):
+        return _erase_locked(op, user_id, row)
+
+
+def _erase_locked(op: Operation, user_id: int, row: Sequence[Any]) -> _ErasedRow:
+    grants = op.connection.execute(
         delete(user_claims).where(user_claims.c.user_id == user_id)
     ).rowcount
     email = f"erased-{user_id}@erased.invalid"
@@ -128,8 +136,16 @@ def _erase_row(op: Operation, user_id: int) -> _ErasedRow | None:
         "updated_at": op.started_at,
     }
     with violation(EMAIL_UNIQUE, lambda: _taken(email)):
-        connection.execute(update(users).where(users.c.id == user_id).values(values))
+        op.connection.execute(update(users).where(users.c.id == user_id).values(values))
     return _ErasedRow(True, grants)
+
+
+def is_erased(connection: Connection, user_id: int) -> bool:
+    """Whether the user was erased."""
+    record = select(changes.c.id).where(
+        changes.c.entity == "user", changes.c.entity_id == user_id, changes.c.action == ACTION
+    )
+    return connection.execute(record.limit(1)).first() is not None
 
 
 def _empty_bin(connection: Connection, user_id: int) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from usermgr.db.models import claims, read_instant
 from usermgr.records import Change, Explanation
+from usermgr.services.erasing import ACTION as ERASE
 from usermgr.services.history import user_history
 from usermgr.services.lookup import find_stored
 from usermgr.services.references import resolve_claims
@@ -24,7 +25,11 @@ def explain_grant(connection: Connection, reference: str, claim: str, now: datet
     change = _last_change(history, label.id, granted=grant is not None)
     expires_at = grant["expires_at"] and read_instant(grant["expires_at"]) if grant else None
     doubts = []
-    if grant is None:
+    erasure = next((told for told in reversed(history) if told.action == ERASE), None)
+    if grant is None and change is None and erasure is not None:
+        change = erasure
+        doubts.append("it is not granted, and what was before the user was erased is not known")
+    elif grant is None:
         doubts.append("it is not granted" + (", but was once" if change else ""))
     elif expires_at is not None and expires_at <= now:
         doubts.append("the grant has expired")

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
+from usermgr.db.images import HASH_ONLY
 from usermgr.db.models import read_instant
 from usermgr.errors import NotFound
 from usermgr.formats.writers import plain
 from usermgr.names import visible
 from usermgr.records import Change, User
-from usermgr.services.history import user_history
+from usermgr.services.erasing import ACTION as ERASE
+from usermgr.services.history import ERASED, user_history
 from usermgr.services.lookup import find_stored
 
 _BEGINNINGS: Final = ("create", "restore")
@@ -23,7 +25,7 @@ def find_user_at(connection: Connection, reference: str, at: datetime) -> User:
 
     What the history does not tell is taken to have been as it was at the next thing that it tells.
     An e-mail means who had it then, else who had it at another time. Raises NotFound when there was
-    no such user at that time.
+    no such user at that time, or what the history told of it is erased.
     """
     history = user_history(connection, reference)
     by_id: dict[int, list[Change]] = {change.entity_id: [] for change in history}
@@ -31,11 +33,19 @@ def find_user_at(connection: Connection, reference: str, at: datetime) -> User:
         by_id[change.entity_id].append(change)
     if not by_id:
         by_id[find_stored(connection, reference).user.id] = []
-    found = [
-        _user_of(image, at)
-        for user_id, changes in by_id.items()
-        if (image := _image_at(connection, user_id, changes, at))
-    ]
+    found, erased = [], None
+    for user_id, changes in by_id.items():
+        told = [change for change in changes if change.action not in HASH_ONLY]
+        try:
+            if image := _image_at(connection, user_id, told, at):
+                found.append(_user_of(image, at))
+        except _NotKnown:
+            erased = user_id
+    if not found and erased is not None:
+        raise NotFound(
+            f"the user {erased} was erased: nothing tells any more how it was at {plain(at)}",
+            hint=f"usermgr user history {erased} tells what is left",
+        )
     if not found:
         raise NotFound(
             f'there was no user "{visible(reference)}" at {plain(at)}',
@@ -45,20 +55,29 @@ def find_user_at(connection: Connection, reference: str, at: datetime) -> User:
     return (named or found)[0]
 
 
+class _NotKnown(Exception):
+    """The images of that time are erased."""
+
+
 def _image_at(
     connection: Connection, user_id: int, changes: list[Change], at: datetime
 ) -> dict[str, Any] | None:
-    """The image as of then; None when the user was not there, or the image is erased."""
-    earlier = [change for change in changes if change.at <= at]
+    """The image as of then; None when the user was not there. Raises _NotKnown."""
+    last = next((change for change in reversed(changes) if change.at <= at), None)
+    if last is not None and last.action != ERASE:
+        if last.after is not None or last.action == "delete":
+            return last.after
+        if last.changed == ERASED:
+            raise _NotKnown
     following = next((change for change in changes if change.at > at), None)
-    if earlier and earlier[-1].after is not None:
-        return earlier[-1].after
-    if earlier and earlier[-1].action not in _BEGINNINGS:
-        return None
-    if following is not None:
-        image = None if following.action in _BEGINNINGS else following.before
-    else:
+    if following is None:
         image = _present(connection, user_id)
+    elif following.action in _BEGINNINGS:
+        return None
+    elif following.action == ERASE or following.changed == ERASED:
+        raise _NotKnown
+    else:
+        image = following.before
     return image if image and read_instant(image["created_at"]) <= at else None
 
 

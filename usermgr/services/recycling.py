@@ -12,6 +12,7 @@ from usermgr.db.models import operations, recycled_users, users
 from usermgr.errors import Conflict, NotFound
 from usermgr.names import MAX_ID, parse_id, visible
 from usermgr.records import BinReport, DeletedUser, User
+from usermgr.services.erasing import is_erased
 from usermgr.services.lookup import find_user
 from usermgr.services.references import user_email
 
@@ -44,7 +45,8 @@ def restore_user(op: Operation, reference: str) -> User:
     """Bring a deleted user back with id, role, claims and password hash.
 
     By id, or by the e-mail that the user had; of several the last one that was deleted. Raises
-    NotFound, and Conflict when the e-mail is taken or the role or a claim is gone.
+    NotFound, and Conflict when the e-mail is taken, the role or a claim is gone, or the user was
+    erased.
     """
     number = parse_id(reference.strip())
     if number is None:
@@ -58,6 +60,8 @@ def restore_user(op: Operation, reference: str) -> User:
     ).first()
     if row is None:
         raise _not_kept(op.connection, reference)
+    if is_erased(op.connection, row.id):
+        raise _erased(row.id)
     undoing.find_deleted(op, row.operation_id, row.id)
     if undoing.leave(op, row.operation_id):
         reason = next(undoing.find_left(op.connection)).reason
@@ -76,9 +80,19 @@ def sweep_bin(op: Operation, before: datetime) -> BinReport:
     return BinReport(removed["recycled_users"], removed["recycled_passwords"])
 
 
+def _erased(user_id: int) -> Conflict:
+    return Conflict(f"the user {user_id} was erased", hint="nothing brings an erased user back")
+
+
 def _not_kept(connection: Connection, reference: str) -> NotFound | Conflict:
     number = parse_id(reference.strip())
-    present = users.c.id == number if number is not None else users.c.email == user_email(reference)
+    if number is None:
+        present = users.c.email == user_email(reference)
+    else:
+        number = min(number, MAX_ID)
+        if is_erased(connection, number):
+            return _erased(number)
+        present = users.c.id == number
     if connection.execute(select(users.c.id).where(present)).first():
         return Conflict(f'the user "{visible(reference)}" is not deleted')
     return NotFound(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, select
 from sqlalchemy.exc import IntegrityError
@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from usermgr.db import undoing
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, is_reference, referred_to, violates
+from usermgr.db.images import HASH_ONLY
 from usermgr.db.models import changes, operations
 from usermgr.errors import Conflict, Forbidden, InvalidInput, NotFound
 from usermgr.names import MAX_ID, parse_id, visible
@@ -23,6 +24,8 @@ from usermgr.services import guards
 from usermgr.services.claims import CLAIMS
 from usermgr.services.labels import Labels, image
 from usermgr.services.roles import ROLES
+
+_HASHES: Final = {f"user.{action}" for action in HASH_ONLY}
 
 
 @dataclass(slots=True)
@@ -35,14 +38,19 @@ class Undo:
     labels: int = 0
     users: dict[str, int] = field(default_factory=dict)
     left_users: int = 0
-    left_labels: list[LeftAlone] = field(default_factory=list)
+    left_others: list[LeftAlone] = field(default_factory=list)
 
     @property
     def left(self) -> Iterator[LeftAlone]:
         """What was left as it is, with the reasons; users first, by id."""
         for user in undoing.find_left(self.op.connection) if self.left_users else ():
             yield LeftAlone("user", *user)
-        yield from self.left_labels
+        yield from self.left_others
+
+    @property
+    def number_left(self) -> int:
+        """How many that are."""
+        return self.left_users + len(self.left_others)
 
     @property
     def report(self) -> UndoReport:
@@ -53,7 +61,7 @@ class Undo:
             users_restored=self.users["restored"],
             users_changed=self.users["changed"],
             roles_and_claims=self.labels,
-            left=self.left_users + len(self.left_labels),
+            left=self.number_left,
             dry_run=self.dry_run,
             operation_id=self.op.id if self.op.counts and not self.dry_run else None,
         )
@@ -76,18 +84,18 @@ def undo_operation(
         if change.after is None:
             _undo_label(undo, change, _restore)
     with guards.holders_kept(op):
-        _undo_users(undo)
+        _undo_users(undo, row)
     for change in made:
         if change.after is not None:
             _undo_label(undo, change, _delete if change.before is None else _change_back)
     op.undoes = row.id
-    left = undo.left_users + len(undo.left_labels)
-    if left and strict:
+    if undo.number_left and strict:
         raise Conflict(
-            f"{left} of the changes of operation {row.id} cannot be undone: nothing was changed",
+            f"{undo.number_left} of the changes of operation {row.id} cannot be undone:"
+            " nothing was changed",
             hint="without --strict they are left, and the rest is undone",
         )
-    if left:
+    if undo.number_left:
         op.outcome = "partial"
     return undo
 
@@ -109,7 +117,16 @@ def _undoable(connection: Connection, reference: str, *, lock: bool = False) -> 
             hint="usermgr schema downgrade takes the tables back",
         )
     if any(what.endswith(".erase") for what in row.counts):
-        raise InvalidInput(f"operation {row.id} erased a person's data: that cannot be undone")
+        raise InvalidInput(
+            f"operation {row.id} erased a person's data: that cannot be undone",
+            hint="nothing brings it back",
+        )
+    if row.counts and all(what in _HASHES for what in row.counts):
+        raise InvalidInput(
+            f"operation {row.id} replaced hashes of passwords by stronger ones: that cannot be"
+            " undone",
+            hint="only a new password takes it back: usermgr user set-password USER",
+        )
     undone_by = _undone_by(connection, row.id)
     if undone_by is not None:
         raise Conflict(
@@ -129,10 +146,12 @@ def _undone_by(connection: Connection, operation_id: int) -> int | None:
     return None
 
 
-def _undo_users(undo: Undo) -> None:
+def _undo_users(undo: Undo, row: Row[Any]) -> None:
     op = undo.op
     undo.users = {"deleted": 0, "restored": 0, "changed": 0}
-    if not undoing.find(op, undo.undone):
+    found = undoing.find(op, undo.undone)
+    _tell_unknown(undo, row, found)
+    if not found:
         return
     undo.left_users = undoing.leave(op, undo.undone)
     try:
@@ -152,6 +171,15 @@ def _undo_users(undo: Undo) -> None:
         op.count(f"user.{what}", undo.users[key])
 
 
+def _tell_unknown(undo: Undo, row: Row[Any], found: int) -> None:
+    """Of many that were deleted or restored at once only the recycle bin tells, for a time."""
+    unknown = sum(n for what, n in row.counts.items() if what.startswith("user.")) - found
+    if unknown > 0:
+        users = "1 user" if unknown == 1 else f"{unknown} users"
+        told = f"the recycle bin does not keep {users} of it any more"
+        undo.left_others.append(LeftAlone("operation", row.id, row.command, told))
+
+
 def _label_changes(connection: Connection, undone: int) -> list[Row[Any]]:
     """The changes of roles and claims, the last one first."""
     statement = select(
@@ -167,7 +195,7 @@ def _undo_label(undo: Undo, change: Row[Any], act: Callable[..., None]) -> None:
             act(undo.op, labels, change)
         undo.labels += 1
     except (Conflict, NotFound, Forbidden) as error:
-        undo.left_labels.append(
+        undo.left_others.append(
             LeftAlone(change.entity, change.entity_id, change.name, error.message)
         )
 
