@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select, update
 
 from usermgr import passwords
 from usermgr.db.engine import Operation
-from usermgr.db.models import users
+from usermgr.db.models import recycled_passwords, users
 from usermgr.errors import Mismatch, NotFound
 from usermgr.hash_limits import Argon2Costs
 from usermgr.hashes import is_too_costly
@@ -65,7 +65,8 @@ def replace_hash(
     """Store another hash of the same password, unless what was stored has changed meanwhile.
 
     The change says formats and parameters and never a hash. What is shown of the user stays as it
-    is, and so do version and ``updated_at``.
+    is, and so do version and ``updated_at``. The recycle bin, which keeps the old hash of a user
+    who got another password and had it undone, keeps the new one from now on.
     """
     changed = op.connection.execute(
         update(users)
@@ -75,6 +76,14 @@ def replace_hash(
     ).scalar()
     if changed is None:
         return False
+    op.connection.execute(
+        update(recycled_passwords)
+        .where(
+            recycled_passwords.c.user_id == stored.user_id,
+            recycled_passwords.c.password == stored.hash,
+        )
+        .values(password=new_hash)
+    )
     op.record(
         "user",
         stored.user_id,
