@@ -7,10 +7,9 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 
 from tests.support.commands import Command
-from tests.support.databases import open_database
+from tests.support.consistency import broken_promises, content
 
 ROLES, CLAIMS = ("member", "admin", "guest"), ("read", "write", "audit")
 PASSWORD = "a passphrase of words"
@@ -18,6 +17,10 @@ EMAILS = st.integers(1, 5).map("p{}@example.com".format)
 ROLE, CLAIM = st.sampled_from(ROLES), st.sampled_from(CLAIMS)
 NAMES = st.sampled_from(["Ana", "João", "名前"])
 TEXT = NAMES | st.just('O\'Neil; "x"')
+
+
+RENAMED = {"histories with a gap", "images that are not the rows"}
+"""Images keep the name that a role had at the time."""
 
 
 def words(*parts: Any) -> st.SearchStrategy[tuple[str, ...]]:
@@ -68,7 +71,7 @@ def imports(draw: st.DrawFn) -> str:
 def test_undone_in_reverse_everything_is_as_it_was(
     cli: Command, database_url: str, steps: list[tuple[str, ...] | str]
 ) -> None:
-    before, first = state(database_url), newest(cli)
+    before, first = content(database_url), newest(cli)
     for step in steps:
         done = cli(*command(cli, step), stdin=PASSWORD)
         assert done.exit_code in (0, 3, 4, 6), (step, done)
@@ -76,7 +79,8 @@ def test_undone_in_reverse_everything_is_as_it_was(
         if operation["id"] > first:
             done = cli("undo", str(operation["id"]), "--yes")
             assert (done.exit_code, done.stderr) == (0, ""), (steps, operation, done)
-    assert state(database_url) == before
+    assert content(database_url) == before
+    assert broken_promises(database_url).keys() <= RENAMED
 
 
 def command(cli: Command, step: tuple[str, ...] | str) -> tuple[str, ...]:
@@ -94,21 +98,3 @@ def newest(cli: Command) -> int:
     """The id of the newest operation, 0 without any."""
     listed = cli("operation", "list", "--limit", "1", "-o", "json").json
     return int(listed[0]["id"]) if listed else 0
-
-
-def state(url: str) -> dict[str, Any]:
-    """Everything of the users, roles and claims but what counts changes."""
-    database = open_database(url)
-    tables = {
-        "users": "id, name, email, password, role_id, created_at, active, created_in",
-        "user_claims": "user_id, claim_id, reason, expires_at",
-        "roles": "*",
-        "claims": "*",
-    }
-    with database.connect() as connection:
-        found = {
-            table: connection.execute(text(f"SELECT {columns} FROM {table} ORDER BY 1, 2")).all()
-            for table, columns in tables.items()
-        }
-    database.engine.dispose()
-    return found

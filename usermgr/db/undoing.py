@@ -15,7 +15,7 @@ need is gone, and notes why. ``apply`` does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, text
@@ -53,37 +53,39 @@ _JSON: Final = {
 
 _FIND: Final = """
     SELECT c.entity_id AS user_id, c.name AS email, 'made' AS kind, true AS alone,
-        CAST({after_version} AS integer) AS version, c.after AS image
+        CAST({after_version} AS integer) AS version, c.after AS image, CAST(NULL AS bigint) AS bin
     FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NULL AND c.after IS NOT NULL
-    UNION ALL SELECT u.id, u.email, 'made', false, 1, NULL FROM users u
+    UNION ALL SELECT u.id, u.email, 'made', false, 1, NULL, NULL FROM users u
     WHERE u.created_in = :undone AND NOT EXISTS (SELECT 1 FROM changes c
         WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = u.id)
-    UNION ALL SELECT b.id, b.email, 'made', false, b.version, NULL FROM recycled_users b
+    UNION ALL SELECT b.id, b.email, 'made', false, b.version, NULL, NULL FROM recycled_users b
     WHERE b.restored_in = :undone AND NOT EXISTS (SELECT 1 FROM changes c
         WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
-    UNION ALL SELECT b.id, b.email, 'made', false, 1, NULL FROM recycled_users b
+    UNION ALL SELECT b.id, b.email, 'made', false, 1, NULL, NULL FROM recycled_users b
     WHERE b.created_in = :undone AND b.restored_in IS NULL AND NOT EXISTS (SELECT 1 FROM changes c
         WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
     UNION ALL SELECT c.entity_id, c.name, 'changed', true,
-        CAST({after_version} AS integer), c.before
+        CAST({after_version} AS integer), c.before, NULL
     FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NOT NULL AND c.after IS NOT NULL AND {is_image}
     UNION ALL SELECT b.id, b.email, 'deleted', EXISTS (SELECT 1 FROM changes c
-        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id), NULL, NULL
-    FROM recycled_users b WHERE b.operation_id = :undone AND b.restored_in IS NULL
-    UNION ALL SELECT c.entity_id, c.name, 'lost', true, NULL, NULL FROM changes c
+        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id), NULL, NULL,
+        b.operation_id FROM recycled_users b WHERE b.operation_id IN {same} AND b.restored_in IS NULL
+    UNION ALL SELECT c.entity_id, c.name, 'lost', true, NULL, NULL, NULL FROM changes c
     WHERE c.operation_id = :undone AND c.entity = 'user' AND c.before IS NOT NULL
         AND c.after IS NULL AND NOT EXISTS (SELECT 1 FROM recycled_users b
-        WHERE b.operation_id = :undone AND b.id = c.entity_id AND b.restored_in IS NULL)
-    UNION ALL SELECT b.id, b.email, 'lost', false, NULL, NULL FROM recycled_users b
+        WHERE b.operation_id IN {same} AND b.id = c.entity_id AND b.restored_in IS NULL)
+    UNION ALL SELECT b.id, b.email, 'lost', false, NULL, NULL, NULL FROM recycled_users b
     WHERE b.operation_id = :undone AND b.restored_in IS NOT NULL AND NOT EXISTS (
         SELECT 1 FROM changes c
         WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
-    UNION ALL SELECT c.entity_id, coalesce(u.email, ''), 'erased', true, NULL, NULL FROM changes c
-    LEFT JOIN users u ON u.id = c.entity_id
+    AND NOT EXISTS (SELECT 1 FROM recycled_users a
+        WHERE a.operation_id IN {same} AND a.id = b.id AND a.restored_in IS NULL)
+    UNION ALL SELECT c.entity_id, coalesce(u.email, ''), 'erased', true, NULL, NULL, NULL
+    FROM changes c LEFT JOIN users u ON u.id = c.entity_id
     WHERE c.operation_id = :undone AND c.entity = 'user' AND c.digest IS NOT NULL
-    UNION ALL SELECT c.entity_id, c.name, 'hashed', true, NULL, NULL FROM changes c
+    UNION ALL SELECT c.entity_id, c.name, 'hashed', true, NULL, NULL, NULL FROM changes c
     WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NOT NULL AND c.after IS NOT NULL AND NOT {is_image}
 """
@@ -118,13 +120,13 @@ _OBSTACLES: Final = {
     """,
     "its former role is gone": """
         (t.kind = 'deleted' AND NOT EXISTS (SELECT 1 FROM recycled_users b
-            JOIN roles r ON r.id = b.role_id WHERE b.id = t.user_id AND b.operation_id = :undone))
+            JOIN roles r ON r.id = b.role_id WHERE b.id = t.user_id AND b.operation_id = t.bin))
         OR (t.kind = 'changed' AND NOT EXISTS (SELECT 1 FROM roles r
             WHERE r.id = CAST({role_id} AS integer)))
     """,
     "a claim that it held is gone": """
         (t.kind = 'deleted' AND EXISTS (SELECT 1 FROM recycled_grants g
-            WHERE g.user_id = t.user_id AND g.operation_id = :undone
+            WHERE g.user_id = t.user_id AND g.operation_id = t.bin
             AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
         OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM {grants} g WHERE g.user_id = t.user_id
             AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
@@ -168,8 +170,12 @@ class Left(NamedTuple):
     reason: str
 
 
-def find(op: Operation, undone: int) -> int:
-    """Note what the operation did to users; returns to how many."""
+def find(op: Operation, undone: int, same: Sequence[int]) -> int:
+    """Note what the operation did to users; returns to how many.
+
+    ``same`` are the operation, and those that did the same again by undoing its undos: who was
+    deleted lies in the bin of the last one.
+    """
     dialect = op.connection.dialect.name
     return changing.select_into(
         op,
@@ -177,6 +183,7 @@ def find(op: Operation, undone: int) -> int:
         _FIND.format(
             after_version=_value(dialect, "text", "c.after", "version"),
             is_image=_value(dialect, "has", "c.before", "email"),
+            same=f"({', '.join(map(str, same))})",
         ),
         {"undone": undone},
     )
@@ -188,7 +195,7 @@ def find_deleted(op: Operation, operation_id: int, user_id: int) -> None:
         op,
         _USERS,
         "SELECT id AS user_id, email, 'deleted' AS kind, true AS alone,"
-        " CAST(NULL AS integer) AS version, {} AS image FROM recycled_users"
+        " CAST(NULL AS integer) AS version, {} AS image, operation_id AS bin FROM recycled_users"
         " WHERE operation_id = :operation AND id = :user AND restored_in IS NULL".format(
             "CAST(NULL AS jsonb)" if op.connection.dialect.name == "postgresql" else "NULL"
         ),
@@ -250,12 +257,12 @@ def apply(op: Operation, undone: int) -> dict[str, int]:
         if _choose(op, f"kind = 'made' AND alone = {str(alone).lower()}")
     )
     changed = _change_back(op, undone) if _choose(op, "kind = 'changed'") else 0
-    restored = _restore(op, undone) if _choose(op, "kind = 'deleted'") else 0
+    restored = _restore(op) if _choose(op, "kind = 'deleted'") else 0
     return {"deleted": deleted, "restored": restored, "changed": changed}
 
 
 def _choose(op: Operation, condition: str) -> int:
-    select = f"SELECT user_id, image, alone FROM {_USERS} WHERE {condition}"
+    select = f"SELECT user_id, image, alone, bin FROM {_USERS} WHERE {condition}"
     return changing.select_into(op, _CHOSEN, select, {})
 
 
@@ -335,38 +342,37 @@ def _change_back(op: Operation, undone: int) -> int:
     return changed
 
 
-def _restore(op: Operation, undone: int) -> int:
+def _restore(op: Operation) -> int:
     connection, dialect = op.connection, op.connection.dialect.name
-    parameters = {"undone": undone, "operation": op.id}
     columns = f"id, {_RECYCLED}, created_in"
     restored = connection.execute(
         text(f"""
             INSERT INTO users ({columns}) {own_ids(connection)} SELECT {columns} FROM recycled_users
-            WHERE operation_id = :undone AND id IN (SELECT user_id FROM {_CHOSEN}) ORDER BY id
-        """),
-        {"undone": undone},
+            WHERE (id, operation_id) IN (SELECT user_id, bin FROM {_CHOSEN}) ORDER BY id
+        """)
     ).rowcount
-    for statement in (
-        """
+    connection.execute(
+        text(f"""
             INSERT INTO user_claims (user_id, claim_id, reason, expires_at)
             SELECT user_id, claim_id, reason, expires_at FROM recycled_grants
-            WHERE operation_id = :undone AND user_id IN (SELECT user_id FROM {chosen})
+            WHERE (user_id, operation_id) IN (SELECT user_id, bin FROM {_CHOSEN})
             ORDER BY user_id, claim_id
-        """,
-        """
+        """)
+    )
+    for statement in (
+        f"""
             UPDATE recycled_users SET restored_in = :operation
-            WHERE operation_id = :undone AND id IN (SELECT user_id FROM {chosen})
+            WHERE (id, operation_id) IN (SELECT user_id, bin FROM {_CHOSEN})
         """,
-        """
+        f"""
             INSERT INTO changes (operation_id, entity, entity_id, name, action, "after", salt)
-            SELECT :operation, 'user', u.id, u.email, 'restore', {image}, {salt}
-            FROM {chosen} s JOIN users u ON u.id = s.user_id JOIN roles r ON r.id = u.role_id
+            SELECT :operation, 'user', u.id, u.email, 'restore', {image_sql(dialect)},
+                {salt_sql(dialect)}
+            FROM {_CHOSEN} s JOIN users u ON u.id = s.user_id JOIN roles r ON r.id = u.role_id
             WHERE s.alone ORDER BY u.id
         """,
     ):
-        filled = statement.format(chosen=_CHOSEN, image=image_sql(dialect), salt=salt_sql(dialect))
-        used = {name: value for name, value in parameters.items() if f":{name}" in filled}
-        connection.execute(text(filled), used)
+        connection.execute(text(statement), {"operation": op.id})
     return restored
 
 

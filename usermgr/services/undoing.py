@@ -146,10 +146,20 @@ def _undone_by(connection: Connection, operation_id: int) -> int | None:
     return None
 
 
+def _done_again(connection: Connection, operation_id: int) -> list[int]:
+    """The operation, and those that undid an undo of it, or of one of these."""
+    same = [operation_id]
+    for each in same:  # It grows meanwhile.
+        undo, again = operations.alias(), operations.alias()
+        undone = select(again.c.id).join(undo, again.c.undoes == undo.c.id)
+        same += connection.execute(undone.where(undo.c.undoes == each)).scalars()
+    return same
+
+
 def _undo_users(undo: Undo, row: Row[Any]) -> None:
     op = undo.op
     undo.users = {"deleted": 0, "restored": 0, "changed": 0}
-    found = undoing.find(op, undo.undone)
+    found = undoing.find(op, undo.undone, _done_again(op.connection, undo.undone))
     _tell_unknown(undo, row, found)
     if not found:
         return
