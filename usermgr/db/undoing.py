@@ -71,7 +71,8 @@ _FIND: Final = """
         AND c.before IS NOT NULL AND c.after IS NOT NULL AND {is_image}
     UNION ALL SELECT b.id, b.email, 'deleted', EXISTS (SELECT 1 FROM changes c
         WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id), NULL, NULL,
-        b.operation_id FROM recycled_users b WHERE b.operation_id IN {same} AND b.restored_in IS NULL
+        b.operation_id
+    FROM recycled_users b WHERE b.operation_id IN {same} AND b.restored_in IS NULL
     UNION ALL SELECT c.entity_id, c.name, 'lost', true, NULL, NULL, NULL FROM changes c
     WHERE c.operation_id = :undone AND c.entity = 'user' AND c.before IS NOT NULL
         AND c.after IS NULL AND NOT EXISTS (SELECT 1 FROM recycled_users b

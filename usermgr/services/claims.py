@@ -19,6 +19,7 @@ CLAIMS = Labels(
     holders=and_(user_claims.c.claim_id == claims.c.id, counts()),
     unique=CLAIM_UNIQUE,
     build=lambda row: Claim(row.id, row.description, row.active, row.protected, row.users),
+    ended=and_(user_claims.c.claim_id == claims.c.id, ~counts()),
 )
 
 

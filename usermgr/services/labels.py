@@ -39,8 +39,9 @@ L = TypeVar("L", Role, Claim)
 class Labels(Generic[L]):
     """Operations on one of the two tables.
 
-    ``holders`` matches the rows that use a label; ``unique`` is the constraint that holds names
-    unique; ``build`` makes the record from a row.
+    ``holders`` matches the rows that use a label, ``ended`` those that did until their time ran
+    out; ``unique`` is the constraint that holds names unique; ``build`` makes the record from a
+    row.
     """
 
     noun: str
@@ -48,6 +49,7 @@ class Labels(Generic[L]):
     holders: ColumnElement[bool]
     unique: Constraint
     build: Callable[[Row[Any]], L]
+    ended: ColumnElement[bool] | None = None
 
     def create(self, op: Operation, name: str, *, if_not_exists: bool = False) -> tuple[L, bool]:
         """The label and whether it was made now. Raises Conflict when the name is taken."""
@@ -126,9 +128,11 @@ class Labels(Generic[L]):
                 op.connection.execute(delete(self.table).where(self.table.c.id == label.id))
         except Conflict as error:
             label = self.find(op.connection, str(label.id))
-            if not label.users:
-                raise
-            raise self._in_use(label) from error
+            if label.users:
+                raise self._in_use(label) from error
+            if self._number_ended(op.connection, label):
+                raise self._in_ended(label) from error
+            raise
         op.record(self.noun, label.id, label.description, "delete", before=image(label))
         return label
 
@@ -174,6 +178,19 @@ class Labels(Generic[L]):
             f'the {self.noun} "{name}" exists already',
             hint=f'look at it with: usermgr {self.noun} show "{name}"; '
             "to create only what is missing, pass --if-not-exists",
+        )
+
+    def _number_ended(self, connection: Connection, label: L) -> int:
+        if self.ended is None:
+            return 0
+        ended = select(func.count()).where(self.ended, self.table.c.id == label.id)
+        number: int = connection.execute(ended).scalar_one()
+        return number
+
+    def _in_ended(self, label: L) -> Conflict:
+        return Conflict(
+            f'the {self.noun} "{label.description}" is in grants whose time has run out',
+            hint="remove them with: usermgr claim sweep",
         )
 
     def _in_use(self, label: L) -> Conflict:
