@@ -1,47 +1,27 @@
-"""kill -9 of ``audit seal`` at any moment: there is a whole seal, or nothing of it.
-
-The command runs in a process that is forked from one which has imported everything already: so
-most of the time that is drawn from is the sealing itself, and a run takes a tenth of a second.
-"""
+"""kill -9 of ``audit seal`` at any moment: there is a whole seal, or nothing of it."""
 
 from __future__ import annotations
 
-import io
-import multiprocessing
 import random
 import time
 from multiprocessing.context import ForkServerContext
-from multiprocessing.process import BaseProcess
 
 import pytest
 from sqlalchemy import insert, text
 
 from tests.support.commands import Command
 from tests.support.databases import open_database
+from tests.support.killing import fork_server, start_command, wait_until_nobody_is_there
 from usermgr.db.models import changes
 
 RUNS = 30
 ROWS = 3_000
 
 
-def seal(url: str) -> None:
-    """``usermgr audit seal``, without a word; what a killed process is."""
-    from usermgr.cli.app import run
-
-    environ = {"USERMGR_DATABASE_URL": url, "USERMGR_LOCK_TIMEOUT": "60"}
-    stdin, stdout, stderr = io.StringIO(), io.StringIO(), io.StringIO()
-    status = run(("audit", "seal"), environ=environ, stdin=stdin, stdout=stdout, stderr=stderr)
-    raise SystemExit(status)
-
-
 @pytest.fixture(scope="module")
 def processes() -> ForkServerContext:
     """Starts processes in which the command needs to import nothing any more."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [__name__, "usermgr.cli.audit", "usermgr.services.sealing", "psycopg2"]
-    )
-    return context
+    return fork_server("usermgr.cli.audit", "usermgr.services.sealing")
 
 
 def _fill(url: str) -> None:
@@ -63,20 +43,6 @@ def _fill(url: str) -> None:
             for number in range(ROWS)
         ]
         op.connection.execute(insert(changes), rows)
-    database.engine.dispose()
-
-
-def _wait_until_nobody_is_there(url: str) -> None:
-    """A server works on for a moment for a client that was killed."""
-    database = open_database(url)
-    others = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
-    )
-    with database.connect() as connection:
-        while not database.is_sqlite and connection.execute(others).scalar_one():
-            time.sleep(0.01)
-            connection.rollback()
     database.engine.dispose()
 
 
@@ -104,18 +70,18 @@ def test_kill_at_random_moments(
     for _ in range(2):  # The first also starts what the others are forked from.
         _fill(database_url)
         start = time.perf_counter()
-        process = _start(processes, database_url)
+        process = start_command(processes, database_url, ("audit", "seal"))
         process.join()
         longest = time.perf_counter() - start
         assert process.exitcode == 0
     seals, ended = 2, 0
     _fill(database_url)
     for _ in range(RUNS):
-        process = _start(processes, database_url)
+        process = start_command(processes, database_url, ("audit", "seal"))
         process.join(draw.random() * longest)
         process.kill()
         process.join()
-        _wait_until_nobody_is_there(database_url)
+        wait_until_nobody_is_there(database_url)
 
         found = _stored(database_url)
         assert found in {(seals, seals, seals), (seals + 1, seals + 1, seals + 1)}
@@ -130,9 +96,3 @@ def test_kill_at_random_moments(
     assert (verified.exit_code, verified.stderr) == (0, "")
     assert (verified.json["seals"], verified.json["unsealed"]) == (seals + 1, 0)
     assert verified.json["changes"] == (seals + 1) * ROWS
-
-
-def _start(processes: ForkServerContext, url: str) -> BaseProcess:
-    process = processes.Process(target=seal, args=(url,))
-    process.start()
-    return process

@@ -208,6 +208,7 @@ def leave(op: Operation, undone: int) -> int:
     """Lock the users, and take those out that cannot be undone; returns how many these are."""
     connection, dialect = op.connection, op.connection.dialect.name
     changing.lock_rows(op, _USERS)
+    _lock_bin(op)
     _find_grants(op)
     parts = {
         "email": _value(dialect, "text", "t.image", "email"),
@@ -240,6 +241,17 @@ def leave(op: Operation, undone: int) -> int:
             text(f"DELETE FROM {_USERS} WHERE user_id IN (SELECT user_id FROM {_LEFT})")
         )
     return number
+
+
+def _lock_bin(op: Operation) -> None:
+    """Of two who bring a user back the second one sees that somebody was faster."""
+    if op.connection.dialect.name == "postgresql":
+        op.connection.execute(
+            text(
+                "SELECT count(*) FROM (SELECT 1 FROM recycled_users WHERE (id, operation_id) IN"
+                f" (SELECT user_id, bin FROM {_USERS}) ORDER BY id FOR UPDATE) locked"
+            )
+        )
 
 
 def find_left(connection: Connection) -> Iterator[Left]:

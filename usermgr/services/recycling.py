@@ -15,6 +15,7 @@ from usermgr.records import BinReport, DeletedUser, User
 from usermgr.services.erasing import is_erased
 from usermgr.services.lookup import find_user
 from usermgr.services.references import user_email
+from usermgr.services.undoing import apply
 
 
 def list_deleted(
@@ -57,6 +58,7 @@ def restore_user(op: Operation, reference: str) -> User:
         select(recycled_users.c.id, recycled_users.c.email, recycled_users.c.operation_id)
         .where(wanted, recycled_users.c.restored_in.is_(None))
         .order_by(recycled_users.c.operation_id.desc())
+        .with_for_update()
     ).first()
     if row is None:
         raise _not_kept(op.connection, reference)
@@ -69,7 +71,7 @@ def restore_user(op: Operation, reference: str) -> User:
             f'the user {row.id} "{row.email}" cannot be brought back: {reason}',
             hint="take the obstacle away first",
         )
-    undoing.apply(op, row.operation_id)
+    apply(op, row.operation_id)
     op.count("user.restore")
     return find_user(op.connection, str(row.id))
 

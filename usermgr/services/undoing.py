@@ -164,9 +164,16 @@ def _undo_users(undo: Undo, row: Row[Any]) -> None:
     if not found:
         return
     undo.left_users = undoing.leave(op, undo.undone)
+    undo.users = apply(op, undo.undone)
+    for what, key in (("delete", "deleted"), ("restore", "restored"), ("undo", "changed")):
+        op.count(f"user.{what}", undo.users[key])
+
+
+def apply(op: Operation, undone: int) -> dict[str, int]:
+    """What ``db.undoing.apply`` does. Raises Conflict where another command was faster."""
     try:
         with referred_to("one of the users that would be deleted"):
-            undo.users = undoing.apply(op, undo.undone)
+            return undoing.apply(op, undone)
     except IntegrityError as error:
         if violates(error, EMAIL_UNIQUE):
             raise Conflict(
@@ -177,8 +184,6 @@ def _undo_users(undo: Undo, row: Row[Any]) -> None:
                 "a role or claim was deleted meanwhile", hint="try again: it is left then"
             ) from error
         raise
-    for what, key in (("delete", "deleted"), ("restore", "restored"), ("undo", "changed")):
-        op.count(f"user.{what}", undo.users[key])
 
 
 def _tell_unknown(undo: Undo, row: Row[Any], found: int) -> None:
