@@ -39,6 +39,13 @@ def _hashes(url: str) -> list[str]:
     return found
 
 
+def _servers_log(url: str) -> Path:
+    log = Path(str(make_url(url).query.get("host"))) / "log"
+    if not log.is_file():
+        pytest.skip("the log of a server that the tests did not start is somewhere else")
+    return log
+
+
 def _closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -182,9 +189,7 @@ def test_no_hash_of_a_row_that_is_refused_reaches_the_servers_log(
     migrated_postgresql_url: str, rows: list[str], on_conflict: str, *, beside: bool
 ) -> None:
     """The log has what PostgreSQL says of a refused row, and the row or the line in many cases."""
-    log = Path(str(make_url(migrated_postgresql_url).query.get("host"))) / "log"
-    if not log.is_file():
-        pytest.skip("the log of a server that the tests did not start is somewhere else")
+    log = _servers_log(migrated_postgresql_url)
     env = {"USERMGR_DATABASE_URL": migrated_postgresql_url}
     assert run_inside(("role", "create", "r"), "", env).exit_code == 0
     header, first = "email,name,role,password_hash", "a@example.com,A,r,{hash}"
@@ -202,6 +207,73 @@ def test_no_hash_of_a_row_that_is_refused_reaches_the_servers_log(
 
     logged = log.read_bytes()[written:].decode()
     assert "Marker" not in logged, logged
+
+
+LDAP = "{SSHA}DkMTwBl+a/3DQTxCYEApdUtNXGgdUac3"
+OBSTACLES = {
+    "nothing": (),
+    "a trigger": (
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql
+            AS $$ BEGIN RAISE EXCEPTION 'no'; END $$""",
+        """CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON users
+            FOR EACH ROW EXECUTE FUNCTION refuse()""",
+    ),
+    "a constraint": (
+        "ALTER TABLE users ADD CONSTRAINT odd CHECK (id < 0) NOT VALID",
+        # Without this the server tells the row that it refused, whoever wrote it.
+        "ALTER DATABASE {name} SET log_error_verbosity = terse",
+    ),
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_no_statement_in_the_servers_log_holds_a_hash(
+    migrated_postgresql_url: str, obstacle: str
+) -> None:
+    """A statement that fails stands in the log, and with log_statement every one that writes."""
+    log = _servers_log(migrated_postgresql_url)
+
+    def run(*words: str, stdin: str = "") -> int:
+        return run_inside(words, stdin, {"USERMGR_DATABASE_URL": migrated_postgresql_url}).exit_code
+
+    def create(name: str) -> int:
+        words = ("--name", name, "--email", f"{name}@example.com", "--role", "r")
+        return run("user", "create", *words, "--password-stdin", stdin=MARKER)
+
+    ready = [run("role", "create", "r"), *map(create, ("verified", "wrapped", "set", "undone"))]
+    ready.append(run("user", "set-password", "4", "--password-stdin", stdin=f"{MARKER}2"))
+    ready += [create("deleted"), run("user", "delete", "5", "--yes")]
+    assert ready == [0] * 8
+    database = open_database(migrated_postgresql_url)
+    with database.connect() as connection:
+        connection.execute(text("UPDATE users SET password = :p WHERE id < 3"), {"p": LDAP})
+        for statement in ("ALTER DATABASE {name} SET log_statement = mod", *OBSTACLES[obstacle]):
+            connection.execute(text(statement.format(name=database.engine.url.database)))
+        connection.commit()
+    database.engine.dispose()
+    written = log.stat().st_size
+
+    ended = {
+        "create": create("new"),
+        "taken": create("set"),
+        "set": run("user", "set-password", "3", "--password-stdin", stdin=f"{MARKER}3"),
+        "verify": run("user", "verify-password", "1", "--password-stdin", stdin="secret"),
+        "strengthen": run("password", "strengthen"),
+        "undo": run("undo", "6"),
+        "restore": run("user", "restore", "5"),
+    }
+
+    refused = 4 if OBSTACLES[obstacle] else 0
+    assert ended == {**dict.fromkeys(ended, refused), "taken": 4, "verify": 0}
+    logged = log.read_bytes()[written:].decode()
+    assert logged.count("INSERT INTO users (name") >= 2
+    assert logged.count("UPDATE users SET password") >= 3
+    assert ("RAISE" in logged, '"odd"' in logged) == (
+        obstacle == "a trigger",
+        obstacle == "a constraint",
+    )
+    for secret in (LDAP, "$argon2", "$usermgr-wrap$"):
+        assert secret not in logged
 
 
 @pytest.mark.parametrize(

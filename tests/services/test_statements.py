@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
 
 from tests.support.databases import CollectStatements
 from usermgr.db.engine import Database, Operation
+from usermgr.db.models import users as users_table
 from usermgr.records import NewUser, UserChanges, UserFilter
 from usermgr.services import grants, users
 from usermgr.services.claims import create_claim, protect_claims
@@ -71,6 +73,21 @@ def test_creating_a_user_takes_five_statements_and_six_on_sqlite(
     verbs = [statement.split()[0] for statement in sent if not statement.startswith("BEGIN")]
     history = ["INSERT", "INSERT"] if database.is_sqlite else ["WITH"]
     assert verbs == ["SELECT", "SELECT", "INSERT", "INSERT", *history]
+
+
+def test_a_password_hash_takes_one_statement_more_and_stands_in_no_other(
+    database: Database, statements: CollectStatements
+) -> None:
+    _create_users(database, 1)
+    new = NewUser("Rui", "rui@example.com", "member", CLAIMS, password_hash="$argon2id$x")
+    with statements(database) as sent, database.operation("test", "tester") as op:
+        create_user(op, new)
+    verbs = [statement.split()[0] for statement in sent if not statement.startswith("BEGIN")]
+    more = [] if database.is_sqlite else ["SELECT"]
+    assert verbs == ["SELECT", "SELECT", *more, "INSERT", "INSERT", "INSERT", "INSERT"]
+    with database.connect() as connection:
+        stored = connection.execute(select(users_table.c.password).order_by(users_table.c.id))
+        assert list(stored.scalars()) == ["!", "$argon2id$x"]
 
 
 def _guarding(sent: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from sqlalchemy import (
     literal,
     select,
     text,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
@@ -157,6 +158,22 @@ def insert_or_update(connection: Connection, table: Table) -> postgresql.Insert 
     keys = [column.name for column in table.primary_key]
     others = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in keys}
     return statement.on_conflict_do_update(index_elements=keys, set_=others)
+
+
+def unlogged(connection: Connection, **values: str) -> dict[str, ColumnElement[str]]:
+    """The values, for statements of this transaction that shall not hold them.
+
+    A statement that fails or is slow stands in PostgreSQL's log, with whatever was bound to it. So
+    the values go there alone, in a statement of no table, which no lock, trigger or constraint can
+    stop, as settings of the transaction. SQLite has no log: there they are bound as usual.
+    """
+    if connection.dialect.name == "sqlite":
+        return {name: literal(value, String()) for name, value in values.items()}
+    names = {name: f"usermgr.{name}" for name in values}
+    connection.execute(
+        select(*(func.set_config(names[name], value, true()) for name, value in values.items()))
+    )
+    return {name: func.current_setting(setting, type_=String()) for name, setting in names.items()}
 
 
 def own_ids(connection: Connection) -> str:

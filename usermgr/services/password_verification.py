@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select, update
 from usermgr import passwords
 from usermgr.db.engine import Operation
 from usermgr.db.models import recycled_passwords, users
+from usermgr.db.sql import unlogged
 from usermgr.errors import Mismatch, NotFound
 from usermgr.hash_limits import Argon2Costs
 from usermgr.hashes import is_too_costly
@@ -68,10 +69,11 @@ def replace_hash(
     is, and so do version and ``updated_at``. The recycle bin, which keeps the old hash of a user
     who got another password and had it undone, keeps the new one from now on.
     """
+    hashes = unlogged(op.connection, former_hash=stored.hash, password_hash=new_hash)
     changed = op.connection.execute(
         update(users)
-        .where(users.c.id == stored.user_id, users.c.password == stored.hash)
-        .values(password=new_hash)
+        .where(users.c.id == stored.user_id, users.c.password == hashes["former_hash"])
+        .values(password=hashes["password_hash"])
         .returning(users.c.email)
     ).scalar()
     if changed is None:
@@ -80,9 +82,9 @@ def replace_hash(
         update(recycled_passwords)
         .where(
             recycled_passwords.c.user_id == stored.user_id,
-            recycled_passwords.c.password == stored.hash,
+            recycled_passwords.c.password == hashes["former_hash"],
         )
-        .values(password=new_hash)
+        .values(password=hashes["password_hash"])
     )
     op.record(
         "user",

@@ -20,7 +20,7 @@ from usermgr.db.models import (
     user_claims,
     users,
 )
-from usermgr.db.sql import in_ids, insert_new
+from usermgr.db.sql import in_ids, insert_new, unlogged
 from usermgr.emails import canonical_email
 from usermgr.errors import Conflict, InvalidInput, NotFound
 from usermgr.names import canonical_name
@@ -51,6 +51,7 @@ def create_user(op: Operation, new: NewUser, *, given: str | None = None) -> Use
     if given is not None:
         passwords.refuse_own(given, name, email)
     role, granted = resolve_role_and_claims(op.connection, new.role, new.claims)
+    password = _unlogged_password(op.connection, new.password_hash)
     with (
         violation(EMAIL_UNIQUE, lambda: _email_taken(email)),
         violation(USER_ROLE, lambda: no_such(roles, new.role)),
@@ -60,7 +61,7 @@ def create_user(op: Operation, new: NewUser, *, given: str | None = None) -> Use
             .values(
                 name=name,
                 email=email,
-                password=new.password_hash or passwords.UNUSABLE,
+                password=password,
                 role_id=role.id,
                 active=new.active,
                 created_at=op.started_at,
@@ -156,7 +157,7 @@ def set_password(
     if password_hash is None and not user.has_password:
         return user
     _keep_password(op, user.id)
-    update_row(op, user.id, {"password": password_hash or passwords.UNUSABLE})
+    update_row(op, user.id, {"password": _unlogged_password(op.connection, password_hash)})
     return record_change(op, before, "set-password")
 
 
@@ -295,6 +296,13 @@ def _keep_password(op: Operation, user_id: int) -> None:
     replaced = select(literal(op.id), users.c.id, users.c.password).where(users.c.id == user_id)
     columns = ["operation_id", "user_id", "password"]
     op.connection.execute(insert(recycled_passwords).from_select(columns, replaced))
+
+
+def _unlogged_password(connection: Connection, password_hash: str | None) -> Any:
+    """What is stored for the hash, or for none."""
+    if password_hash is None:
+        return passwords.UNUSABLE
+    return unlogged(connection, password_hash=password_hash)["password_hash"]
 
 
 def _recycle(op: Operation, user_id: int) -> None:
