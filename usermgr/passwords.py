@@ -18,10 +18,10 @@ from usermgr.blocklist import Blocklist
 from usermgr.errors import InvalidInput
 from usermgr.hash_limits import DEFAULT_COSTS, Argon2Costs
 from usermgr.hashes import is_too_costly
-from usermgr.hashes.deriving import matches
+from usermgr.hashes.deriving import derive, matches
 from usermgr.hashes.reading import Hash, read
-from usermgr.hashes.recipes import WRAPPED
-from usermgr.hashes.strength import is_below_minimum
+from usermgr.hashes.recipes import WRAPPED, Recipe
+from usermgr.hashes.strength import is_current
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -109,26 +109,30 @@ def hash_password(password: str, costs: Argon2Costs = DEFAULT_COSTS) -> str:
 def verify_password(stored: str, password: str, costs: Argon2Costs = DEFAULT_COSTS) -> bool:
     """Whether the password is the one that was stored.
 
-    A stored value that no password can match (the unusable marker, plain text, a hash that is too
-    costly) takes as long as one of the parameters ``costs``, and so does a wrong password where
-    the stored hash is a quick one: the time does not tell which users have which.
+    A refusal takes at least as long as one by an argon2id hash of the parameters ``costs``: where
+    nothing can match (the unusable marker, plain text, a hash that is too costly) that time is
+    spent, and after a hash with less than these parameters, or of another format, as well. So a
+    quick refusal does not tell who has which hash; a slow one tells that somebody has another.
 
     Raises InvalidInput for a password of which the stored hash would look at a part only.
     """
     found = None if is_too_costly(stored) else read(stored)
     candidates = _candidates(password)
     if found is None or not candidates:
-        spend(costs)
+        spend(password, costs)
         return False
     matched = _matches(found, candidates)
-    if not matched and found.around is None and is_below_minimum(found.recipe):
-        spend(costs)
+    if not matched and not is_current(found.around or found.recipe, costs):
+        spend(password, costs)
     return matched
 
 
-def spend(costs: Argon2Costs = DEFAULT_COSTS) -> None:
-    """Take the time of one verification."""
-    _hasher(costs).hash("")
+def spend(password: str = "", costs: Argon2Costs = DEFAULT_COSTS) -> None:
+    """Take the time that refusing the password takes with an argon2id hash of these parameters."""
+    names = {"m": costs.memory, "t": costs.passes, "p": costs.lanes, "l": 32}
+    parameters = {"y": "id", "v": "19", **{name: str(value) for name, value in names.items()}}
+    for candidate in _candidates(password) or [b""]:
+        derive(Recipe("argon2", parameters, bytes(16)), candidate)
 
 
 def wrap_hash(stored: str, costs: Argon2Costs = DEFAULT_COSTS) -> str | None:

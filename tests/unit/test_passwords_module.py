@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-import time
 import unicodedata
-from collections.abc import Callable
 
 import bcrypt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.derivations import note_derivations
 from usermgr.errors import InvalidInput
+from usermgr.hash_limits import Argon2Costs
 from usermgr.hashes import is_too_costly
 from usermgr.passwords import (
     ALPHABET,
@@ -191,22 +190,63 @@ def test_what_no_password_can_be_matches_nothing(password: str) -> None:
     assert verify_password(hash_password("x"), password) is False
 
 
-def _seconds(action: Callable[[], object]) -> float:
-    """The least time of the processor, which other processes disturb little."""
-    taken = []
-    for _ in range(7):
-        began = time.process_time()
-        action()
-        taken.append(time.process_time() - began)
-    return min(taken)
+MINE = Argon2Costs(7168, 5, 1)
+SPENT = "argon2 m=7168,t=5,p=1"
+ONE_FORM, TWO_FORMS = "wrong", "wrong \u00e9"
+BCRYPT_10 = "$2b$10$cVWp4XaNU8a4v1uMRum2SO026BWLIoQMD/TXg5uZV.0P.uO8m3YEm"
+DJANGO = "pbkdf2_sha256$1000$c2FsdA$gwYiBUTJ0QTFvvnxfsHaJgnAPS2PLPsOoVjGxSXLuOE="
+REFUSALS = {
+    "of the parameters in force": (hash_password("x", MINE), [SPENT], 0),
+    "with more memory": (hash_password("x", Argon2Costs(8192, 5, 1)), ["argon2 m=8192,t=5,p=1"], 0),
+    "with less work": (hash_password("x", Argon2Costs(7168, 1, 1)), ["argon2 m=7168,t=1,p=1"], 1),
+    "argon2i": (
+        hash_password("x", MINE).replace("argon2id", "argon2i"),
+        [SPENT],
+        1,
+    ),
+    "bcrypt, quick": (BCRYPT, ["bcrypt c=04"], 1),
+    "bcrypt, of OWASP's minimum": (BCRYPT_10, ["bcrypt c=10"], 1),
+    "pbkdf2": (DJANGO, ["pbkdf2 i=1000"], 1),
+    "a digest": ("{MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", [], 1),
+    "wrapped": (wrap_hash(BCRYPT, MINE) or "", ["bcrypt c=04", SPENT], 0),
+    "wrapped with less": (
+        wrap_hash(BCRYPT, Argon2Costs(7168, 1, 1)) or "",
+        ["bcrypt c=04", "argon2 m=7168,t=1,p=1"],
+        1,
+    ),
+    "the marker": (UNUSABLE, [], 1),
+    "a marker of another kind": ("!old", [], 1),
+    "nothing": ("", [], 1),
+    "plain text": ("plain text", [], 1),
+    "too costly": ("$2b$99$" + "a" * 53, [], 1),
+}
 
 
-def test_the_time_does_not_tell_who_has_which_hash() -> None:
-    """A wrong password takes as long where there is nothing to verify, or only a quick hash."""
-    usual = hash_password("x")
-    expected = _seconds(lambda: verify_password(usual, "wrong"))
-    stored = [UNUSABLE, "plain text", "{MD5}Xr4ilOzQ4PCOq3aQ0qbuaQ==", "", "$2b$99$" + "a" * 53]
-    for form in stored:
-        taken = _seconds(functools.partial(verify_password, form, "wrong"))
-        assert 0.5 < taken / expected < 2
-    assert 0.5 < _seconds(spend) / expected < 2
+@pytest.mark.parametrize(("stored", "takes", "spent"), REFUSALS.values(), ids=REFUSALS.keys())
+@pytest.mark.parametrize("password", [ONE_FORM, TWO_FORMS, unicodedata.normalize("NFD", TWO_FORMS)])
+def test_a_refusal_takes_as_long_as_one_of_the_parameters_in_force(
+    monkeypatch: pytest.MonkeyPatch, stored: str, takes: list[str], spent: int, password: str
+) -> None:
+    """For each form that the password may have been stored in, as nobody can tell which it is."""
+    forms = 2 if password != unicodedata.normalize("NFC", password) else 1
+    noted = note_derivations(monkeypatch)
+    assert verify_password(stored, password, MINE) is False
+    assert noted == takes * forms + [SPENT] * spent * forms
+    noted.clear()
+    spend(password, MINE)
+    assert noted == [SPENT] * forms
+
+
+def test_what_no_password_can_be_takes_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = note_derivations(monkeypatch)
+    for password in ("\ud800", "x" * 1025):
+        assert verify_password(BCRYPT, password, MINE) is False
+        spend(password, MINE)
+    assert noted == [SPENT] * 4
+
+
+def test_a_right_password_takes_its_own_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    noted = note_derivations(monkeypatch)
+    assert verify_password(stored, "right", MINE)
+    assert noted == ["bcrypt c=04"]

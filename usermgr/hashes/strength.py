@@ -64,12 +64,12 @@ def _strength(found: Hash, problem: str | None, current: Argon2Costs) -> Strengt
         return Strength.TOO_COSTLY
     if found.around is not None:
         return Strength.WRAPPED
-    if is_below_minimum(found.recipe):
+    if _is_below_minimum(found.recipe):
         return Strength.LEGACY
-    return Strength.CURRENT if _is_current(found.recipe, current) else Strength.WEAKER
+    return Strength.CURRENT if is_current(found.recipe, current) else Strength.WEAKER
 
 
-def _is_current(recipe: Recipe, current: Argon2Costs) -> bool:
+def is_current(recipe: Recipe, current: Argon2Costs) -> bool:
     """Neither less memory nor less work than the parameters in force; more is fine."""
     if (recipe.algorithm, recipe.parameters.get("y")) != ("argon2", "id"):
         return False
@@ -78,7 +78,7 @@ def _is_current(recipe: Recipe, current: Argon2Costs) -> bool:
     return enough and recipe.number("v") == 19
 
 
-def is_below_minimum(recipe: Recipe) -> bool:
+def _is_below_minimum(recipe: Recipe) -> bool:
     """Whether it is weaker than the weakest that OWASP allows."""
     number = recipe.number
     match recipe.algorithm:

@@ -54,10 +54,10 @@ def propose(target: float, allowed: int, measure: Measure) -> Argon2Costs:
 
 def measure_seconds(costs: Argon2Costs) -> float:
     """How long one hash takes here: the median of a few, after one that warms up."""
-    spend(costs)
+    spend(costs=costs)
     taken = []
     for _ in range(RUNS):
         began = time.perf_counter()
-        spend(costs)
+        spend(costs=costs)
         taken.append(time.perf_counter() - began)
     return statistics.median(taken)

@@ -52,7 +52,7 @@ def verify(
     InvalidInput for a password of which the stored hash would look at a part only.
     """
     if stored is None:
-        passwords.spend(costs)
+        passwords.spend(password, costs)
         raise no_such_user(reference)
     if not passwords.verify_password(stored.hash, password, costs):
         raise _mismatch(stored.email, too_costly=is_too_costly(stored.hash))
