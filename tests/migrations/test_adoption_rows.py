@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
 from tests.migrations.challenge import PLAIN, execute, image, make_challenge, rows
 from tests.support.commands import run_inside
 from tests.support.databases import open_database
+from tests.support.published_hashes import PUBLISHED
 from usermgr.db import schema
 from usermgr.db.engine import Database
 from usermgr.errors import Conflict
@@ -54,6 +56,59 @@ def test_names_become_canonical(empty_database: Database):
     assert rows(empty_database, "SELECT description FROM roles WHERE id = 3") == [("editor",)]
     assert rows(empty_database, "SELECT description FROM claims WHERE id = 6") == [("Caf\u00e9",)]
     assert rows(empty_database, "SELECT name FROM users WHERE id = 7") == [("Zo\u00eb",)]
+
+
+UNMATCHED = {
+    # What other programs leave in the column -> what it is here, and whether it counts as one.
+    "": ("unrecognised", True),
+    "*": ("unrecognised", True),
+    "$ecret": ("unrecognised", True),
+    "$2b$12$too short": ("unrecognised", True),
+    "{SSHA}": ("unrecognised", True),
+    "5f4dcc3b5aa765d61d8327deb882cf99": ("unrecognised", True),
+    "$2b$31$" + "a" * 53: ("too costly", True),
+    "!" + "a" * 40: ("unusable", False),
+    "!\u00e9": ("unusable", False),
+}
+
+
+def test_what_stands_for_a_password_is_told_as_every_command_tells_it(empty_database: Database):
+    published = [stored for vectors in PUBLISHED.values() for _, stored in vectors[:1]]
+    matched = dict.fromkeys(published, ("matched", True))
+    stored = {**UNMATCHED, **matched}
+    values = [
+        f"('N', 'n{n}@example.com', '{text}', 2, '2020-01-01')" for n, text in enumerate(stored)
+    ]
+    names = "name, email, password, role_id, created_at"
+    make_challenge(empty_database)
+    more = f"INSERT INTO users ({names}) VALUES {', '.join(values)}"
+    execute(empty_database, more)
+
+    told = schema.init(empty_database).changes
+
+    assert [line for line in told if line.startswith("note: the password")] == [
+        PLAIN.replace("1 user", "7 users"),
+        PLAIN.replace(
+            "of 1 user is in no known hash format (plain text?)",
+            "hash of 1 user asks for too much memory or time",
+        ),
+    ]
+    env = {"USERMGR_DATABASE_URL": empty_database.url}
+    report = run_inside(("password", "report", "-o", "json"), "", env).json
+    counted: Counter[str] = Counter()
+    for row in report:
+        known = row["strength"] in ("unrecognised", "too costly", "unusable")
+        counted[row["strength"] if known else "matched"] += row["users"]
+    # Of the challenge's own users one has a hash, one plain text, and one the marker.
+    beside = ["matched", "unrecognised", "unusable"]
+    assert counted == Counter([*(kind for kind, _ in stored.values()), *beside])
+    for n, (text, (_, has_password)) in enumerate(stored.items()):
+        shown = run_inside(("user", "show", f"n{n}@example.com", "-o", "json"), "", env).json
+        assert shown["has_password"] is has_password, text
+    verify = ("user", "verify-password", "n0@example.com", "--password-stdin")
+    assert run_inside(verify, "anything", env).exit_code == 8
+    cleared = ("user", "set-password", "n0@example.com", "--no-password", "-o", "json")
+    assert run_inside(cleared, "", env).json["has_password"] is False
 
 
 def test_users_whose_e_mail_is_no_way_to_them_are_told(empty_database: Database):

@@ -7,13 +7,14 @@ Everything that speaks against it is found before the first change.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import Connection, text
 
 from usermgr.db.adopt_postgresql import normalise_postgresql, read_postgresql_columns
-from usermgr.db.adopt_rows import Adoption, collect_canonical, resolve_obstacles
+from usermgr.db.adopt_rows import BATCH, Adoption, collect_canonical, resolve_obstacles
 from usermgr.db.adopt_sqlite import make_truths, rebuild_sqlite
 from usermgr.db.obstacles import (
     Merge,
@@ -23,6 +24,8 @@ from usermgr.db.obstacles import (
     require_free_way,
 )
 from usermgr.errors import Conflict
+from usermgr.hash_limits import DEFAULT_COSTS
+from usermgr.hashes.strength import Strength, assess
 from usermgr.names import visible
 
 TABLES: Final = ("roles", "claims", "users", "user_claims")
@@ -51,12 +54,10 @@ COLUMNS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 }
 """The columns that the tables must have, with how PostgreSQL's names of acceptable types begin."""
 
-_OTHER_PASSWORDS = """
-    SELECT count(*) FROM users WHERE password NOT LIKE '$%$%' AND password NOT LIKE '{%}%'
-    AND password NOT LIKE '!%' AND password NOT LIKE 'pbkdf2%$%' AND password NOT LIKE 'scrypt%$%'
-    AND password NOT LIKE 'bcrypt%$%' AND password NOT LIKE 'argon2%$%'
-"""
-"""Counts the users whose password does not begin as hashes in known formats do."""
+_NEVER_VERIFIED: Final = {
+    Strength.UNRECOGNISED: "the password of {users} is in no known hash format (plain text?)",
+    Strength.TOO_COSTLY: "the password hash of {users} asks for too much memory or time",
+}
 
 
 def adopt(connection: Connection, database: str, run: RunAlembic, merge: Merge) -> Adoption:
@@ -101,13 +102,22 @@ def prepare(
     if truths:
         adoption.told.append(f"made the active of {counted(truths, 'claim')} true or false")
         adoption.counts["claim.update"] = truths
-    plain = connection.execute(text(_OTHER_PASSWORDS)).scalar_one()
-    if plain:
-        adoption.told.append(
-            f"note: the password of {counted(plain, 'user')} is in no known hash format (plain "
-            "text?) and cannot be verified; set a new one with: usermgr user set-password"
-        )
+    adoption.told += _tell_passwords(connection)
     return adoption
+
+
+def _tell_passwords(connection: Connection) -> list[str]:
+    """How many users have something that no password matches, as ``password report`` has it."""
+    passwords = connection.execute(
+        text("SELECT password FROM users"), execution_options={"yield_per": BATCH}
+    ).scalars()
+    found = Counter(assess(stored, DEFAULT_COSTS).strength for stored in passwords)
+    return [
+        f"note: {what.format(users=counted(found[strength], 'user'))} and cannot be verified; "
+        "set a new one with: usermgr user set-password"
+        for strength, what in _NEVER_VERIFIED.items()
+        if found[strength]
+    ]
 
 
 def recognise(connection: Connection, database: str) -> str:
