@@ -203,16 +203,14 @@ def test_an_e_mail_that_is_taken_meanwhile(migrated_postgresql_url: str) -> None
         lambda op: undo_operation(op, str(deletion)),
         lambda op: restore_user(op, "1"),
     ):
-        with (
-            ThreadPoolExecutor(1) as pool,
-            pytest.raises(Conflict, match="one of the e-mails was taken meanwhile"),
-        ):
+        with ThreadPoolExecutor(1) as pool:
             with database.operation("test", "tester") as op:
                 taken = create_user(op, new)
                 other = pool.submit(_in_operation, url, act)
                 while not op.connection.execute(WAITING).scalar_one():
                     assert not other.done(), other.result()
-            other.result(timeout=60)
+            with pytest.raises(Conflict, match="one of the e-mails was taken meanwhile"):
+                other.result(timeout=60)
         with database.operation("test", "tester") as op:
             update_user(op, str(taken.id), UserChanges(email=f"{taken.id}@example.com"))
     database.engine.dispose()
