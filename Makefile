@@ -36,6 +36,7 @@ bench: $(DEV)
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.bulk
 	$(BIN)/python -m benchmarks.audit
+	$(BIN)/python -m benchmarks.undo
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
