@@ -2,10 +2,11 @@
 
 python -m benchmarks.undo [--rows N] [--only WORK,...] [--again] [--json]
 
-``postgresql``: an import of N users with claims beside as many others, then its undo; on a PostgreSQL with its default settings that is started for
-the run (or the one in USERMGR_BENCHMARK_URL, where databases are created and dropped). ``sqlite``:
-the same in a file, beside nobody. ``--again`` also measures the undo of the undo, which brings
-everybody back and is known to miss the goal on PostgreSQL.
+``postgresql``: an import of N users with claims beside as many others, then its undo; on a
+PostgreSQL with its default settings that is started for the run (or the one in
+USERMGR_BENCHMARK_URL, where databases are created and dropped). ``sqlite``: the same in a file,
+beside nobody. ``--again`` also measures the undo of the undo, which brings everybody back and is
+known to miss the goal on PostgreSQL.
 """
 
 from __future__ import annotations
