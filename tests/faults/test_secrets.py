@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from tests.support.postgres import with_database
 from usermgr.db.models import metadata
 
 MARKER = "hunter2-marker-password"
+LDAP = "{SSHA}DkMTwBl+a/3DQTxCYEApdUtNXGgdUac3"
+"""Of the password "secret"."""
 NEW_USER = ("user", "create", "--name", "Ana", "--email", "ana@example.com", "--role", "admin")
 LOUDLY = [(), ("--debug",), ("-o", "json"), ("--debug", "-o", "json")]
 
@@ -118,20 +122,76 @@ def test_the_settings_are_shown_without_passwords(cli: Command, tmp_path: Path, 
         assert MARKER not in done.stdout + done.stderr
 
 
-def test_a_password_from_stdin_is_stored_as_a_hash_only(cli: Command, database_url: str):
-    cli("role", "create", "admin")
-    created = cli(*NEW_USER, "--password-stdin", "--debug", stdin=MARKER)
-    changed = cli("user", "set-password", "1", "--password-stdin", stdin=f"{MARKER}\n")
-    verified = cli("user", "verify-password", "1", "--password-stdin", stdin=MARKER)
-    refused = cli("user", "verify-password", "1", "--password-stdin", "--debug", stdin=MARKER[1:])
+IMPORTED = f"""email,name,role,password,password_hash
+plain@example.com,Plain,admin,{MARKER} imported,
+hashed@example.com,Hashed,admin,,{LDAP}
+short@example.com,Short,admin,hunter2,
+both@example.com,Both,admin,{MARKER} and a hash,{{MD5}}Xr4ilOzQ4PCOq3aQ0qbuaQ==
+odd@example.com,Odd,admin,,{MARKER} as a hash
+"""
+PASSWORD = ("--password-stdin", "--debug")
+REFERENCES = ("ana@example.com", "hashed@example.com", "plain@example.com")
 
-    assert [done.exit_code for done in (created, changed, verified, refused)] == [0, 0, 0, 8]
-    (stored,) = _hashes(database_url)
-    history = cli("user", "history", "1", "-o", "json").stdout
-    for secret in (MARKER, MARKER[1:], stored, "$argon2id$"):
-        for done in (created, changed, verified, refused):
-            assert secret not in done.stdout + done.stderr
-        assert secret not in history + _everything_stored(database_url)
+
+def _a_life(cli: Command) -> Iterator[Result]:
+    """Every command that takes or moves a password or a hash, and those that show what it did."""
+    Path("in.csv").write_text(IMPORTED)
+    Path("hash").write_text(MARKER)
+    ana, hashed, plain = REFERENCES
+    yield cli("role", "create", "admin")
+    yield cli(*NEW_USER, *PASSWORD, stdin=MARKER)
+    yield cli(*NEW_USER, *PASSWORD, stdin=f"{MARKER} again")
+    yield cli(*NEW_USER, "--if-not-exists", "--password-file", "hash", "-o", "json")
+    yield cli("user", "set-password", ana, *PASSWORD, stdin=f"{MARKER} new\n")
+    yield cli("user", "set-password", ana, *PASSWORD, stdin=MARKER[:8])
+    yield cli("user", "set-password", ana, *PASSWORD, stdin=f"{MARKER}\n{MARKER}")
+    yield cli("user", "import", "in.csv", "--debug")
+    skipping = ("user", "import", "in.csv", "--on-error", "skip", "--debug", "-o", "json")
+    yield cli(*skipping, "--rejects", "rejected.csv")
+    Path("more.csv").write_text("email,name,role\nmade@example.com,Made,admin\n")
+    yield cli("user", "import", "more.csv", "--generate-passwords", "made.csv", "--debug")
+    yield cli("user", "verify-password", hashed, *PASSWORD, stdin=f"{MARKER} wrong")
+    yield cli("user", "verify-password", "99", *PASSWORD, stdin=MARKER)
+    yield cli("user", "verify-password", ana, *PASSWORD, "-o", "json", stdin=f"{MARKER} new")
+    yield cli("password", "strengthen", "--debug", "-o", "json")
+    yield cli("user", "verify-password", hashed, *PASSWORD, stdin="secret")
+    yield cli("user", "delete", plain, "--yes")
+    yield cli("bin", "list", "-o", "json")
+    yield cli("user", "restore", plain, "-o", "json")
+    listed = {row["command"]: row["id"] for row in cli("operation", "list", "-o", "json").json}
+    yield cli("undo", str(listed["user set-password"]), "--debug", "-o", "json")
+    yield cli("user", "export", "out.jsonl", "--debug")
+    yield cli("user", "export")
+    yield cli("audit", "seal", "-o", "json")
+    yield cli("audit", "verify", "-o", "json")
+    yield cli("audit", "export")
+    for number in listed.values():
+        yield cli("operation", "show", str(number), "-o", "json")
+    for reference in REFERENCES:
+        yield cli("user", "show", reference, "-o", "json")
+        yield cli("user", "history", reference, "-o", "json")
+    yield cli("user", "list", "-o", "yaml")
+    yield cli("password", "report", "-o", "json")
+
+
+def test_no_command_tells_a_password_or_a_hash(cli: Command, database_url: str):
+    results = []
+    hashes: set[str] = set()
+    for done in _a_life(cli):
+        results.append(done)
+        hashes |= set(_hashes(database_url)) - {"!"}
+
+    codes = [done.exit_code for done in results]
+    assert codes == [0, 0, 4, 0, 0, 2, 2, 2, 6, 0, 8, 3, *[0] * 28]
+    # Ana's two, the two that were imported, one of these wrapped and then new, and the made one.
+    assert len(hashes) == 7
+    (made,) = csv.DictReader(Path("made.csv").read_text().splitlines())
+    files = [Path(name).read_text() for name in ("rejected.csv", "out.jsonl")]
+    told = [text for done in results for text in (done.stdout, done.stderr)]
+    digests = {stored.rpartition("$")[2] for stored in hashes}
+    for secret in (MARKER, MARKER[:8], made["password"], "$argon2", "$usermgr-wrap$", *digests):
+        for where in (*told, *files, _everything_stored(database_url)):
+            assert secret not in where
 
 
 def test_a_generated_password_is_shown_once_and_kept_nowhere(cli: Command, database_url: str):
@@ -209,7 +269,6 @@ def test_no_hash_of_a_row_that_is_refused_reaches_the_servers_log(
     assert "Marker" not in logged, logged
 
 
-LDAP = "{SSHA}DkMTwBl+a/3DQTxCYEApdUtNXGgdUac3"
 OBSTACLES = {
     "nothing": (),
     "a trigger": (

@@ -2,8 +2,9 @@
 
 It can be corrected and imported again, with the same options. Bytes that are no UTF-8 come out of
 csv and tsv as they were, and of json as escapes of half surrogates. It never holds a plain
-password: the cells are emptied, columns that the import passes over are left out, and of rows that
-could not be taken apart nothing is kept where either may stand in them.
+password: the cells are emptied, also those of hashes in which something else stands, columns that
+the import passes over are left out, and of rows that could not be taken apart nothing is kept where
+either may stand in them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import IO, Any, Final
 from usermgr.errors import InvalidInput
 from usermgr.formats.readers import Problem, format_of_name
 from usermgr.formats.writers import csv_writer, escape_tsv
+from usermgr.hashes.forms import format_of
 from usermgr.names import visible
 from usermgr.services.import_source import ImportSource
 
@@ -52,30 +54,51 @@ def require_ending(name: str, source: ImportSource) -> None:
         )
 
 
-def _secrets(source: ImportSource) -> set[str]:
-    """The columns that hold passwords, or may: ``--map`` puts another in the place of its field."""
-    return {"password", source.rules.mapping.get("password", "password")}
+class _Secrets:
+    """What is left out of rows: passwords, and what stands in the place of a hash and is none."""
+
+    def __init__(self, source: ImportSource) -> None:
+        # ``--map`` puts another column in the place of the field's own.
+        mapping = source.rules.mapping
+        self._passwords = {"password", mapping.get("password", "password")}
+        self._hashes = {"password_hash", mapping.get("password_hash", "password_hash")}
+
+    def may_stand_in(self, columns: Iterable[str]) -> bool:
+        """Whether one of the columns may hold a password."""
+        return not (self._passwords | self._hashes).isdisjoint(columns)
+
+    def found(self, row: Mapping[str, Any]) -> set[str]:
+        """The columns that hold one in this row."""
+        filled = {name: value for name, value in row.items() if value}
+        return (self._passwords & filled.keys()) | {
+            name for name in self._hashes & filled.keys() if not _is_hash(filled[name])
+        }
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, str) and format_of(value) is not None
 
 
 def _write_table(out: IO[str], source: ImportSource, problems: Iterable[Problem]) -> int:
     first = next(source.chunks(), None)
     columns = list(first.columns) if first else []
-    secrets, ignored = _secrets(source), source.rules.ignored
+    secrets, ignored = _Secrets(source), source.rules.ignored
     header = [name for name in columns if name not in _ADDED and name not in ignored]
     # What is fed again has them already, also where a row has more or fewer cells than the header.
     added_before = [position for position, name in enumerate(columns) if name in _ADDED]
     # Nobody knows which of the cells of such a row is the password.
-    whole = secrets.isdisjoint(columns) and ignored.isdisjoint(columns)
+    whole = not secrets.may_stand_in(columns) and ignored.isdisjoint(columns)
     write = _row_writer(out, source)
     write([*_ADDED, *header])
     hidden = 0
     for problem, row in _rejected(source, problems):
         added = [str(problem.line), problem.reason]
         if row is not None:
-            hidden += any(map(row.get, secrets))
-            write([*added, *("" if name in secrets else row.get(name, "") for name in header)])
+            found = secrets.found(row)
+            hidden += bool(found)
+            write([*added, *("" if name in found else row.get(name, "") for name in header)])
         else:
-            hidden += not secrets.isdisjoint(columns)
+            hidden += secrets.may_stand_in(columns)
             cells = problem.row if whole and problem.row else ()
             write([*added, *(cell for at, cell in enumerate(cells) if at not in added_before)])
     return hidden
@@ -92,14 +115,15 @@ def _row_writer(out: IO[str], source: ImportSource) -> Callable[[Sequence[str]],
 def _write_objects(
     out: IO[str], source: ImportSource, problems: Iterable[Problem], codec: str
 ) -> int:
-    secrets, hidden = _secrets(source), 0
-    left_out = secrets | source.rules.ignored
+    secrets, hidden = _Secrets(source), 0
     array = source.format_name == "json"
     separator = "[\n" if array else ""
     for problem, row in _rejected(source, problems):
         shown: dict[str, Any] = {"line": problem.line, "reason": problem.reason}
         if row is not None:
-            hidden += any(map(row.get, secrets))
+            found = secrets.found(row)
+            hidden += bool(found)
+            left_out = found | source.rules.ignored
             shown |= {key: value for key, value in row.items() if key not in left_out}
         out.write(separator + _json(shown, codec) + ("" if array else "\n"))
         separator = ",\n" if array else ""
