@@ -120,8 +120,7 @@ SETTINGS: Final = (
         "confirm_above",
         ("USERMGR_CONFIRM_ABOVE",),
         "100",
-        "users that a bulk verb or an import may change without asking; 0 means that it asks for "
-        "every one",
+        "users that one command may change without asking; 0 means that it asks for every one",
     ),
     Setting(
         "password_blocklist",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import text
 
 from tests.support.commands import Command, Result
@@ -15,6 +16,7 @@ from tests.support.people import create_company
 from tests.support.published_hashes import PUBLISHED
 from usermgr.hashes import hash_problem
 from usermgr.passwords import hash_password
+from usermgr.services import password_verification
 
 STRENGTHEN = ("password", "strengthen", "-o", "json")
 COSTLY = "$2b$31$" + "a" * 53
@@ -235,13 +237,36 @@ def test_more_than_a_hundred_are_asked_for(cli: Command, database_url: str) -> N
     assert cli("password", "strengthen") == Result(
         2,
         "",
-        "error: this command asks for confirmation, and there is no terminal to ask on\n"
-        "hint: pass --yes to confirm\n",
+        "error: this command would strengthen the password hashes of 101 users: it asks for "
+        "confirmation, and there is no terminal to ask on\n"
+        "hint: pass --yes to confirm; USERMGR_CONFIRM_ABOVE says how many need it\n",
     )
+    many = {"USERMGR_CONFIRM_ABOVE": "101"}
     assert cli("password", "strengthen", "--dry-run", "-o", "json").json["found"] == 101
     assert _hashes(database_url) == before
-    done = cli("password", "strengthen", "--yes", "-o", "json")
+    done = cli("password", "strengthen", "-o", "json", env=many)
     assert (done.json["strengthened"], done.json["operations"]) == (101, [2])
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    cli: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = PUBLISHED["ldap"][0][1]
+    _import(cli, [{"email": f"{n}@example.com", "password_hash": stored} for n in range(7)])
+    real, calls = password_verification.replace_hash, iter(range(10))
+
+    def interrupted(*args: Any) -> bool:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(password_verification, "replace_hash", interrupted)
+    done = cli(*STRENGTHEN, "--batch", "3")
+    assert (done.exit_code, done.stdout) == (130, "")
+    assert done.stderr.startswith("note: it ended before the last user; each hash is the old one")
+    # The first batch is stored, and of the second nothing.
+    again = cli(*STRENGTHEN, env={"USERMGR_CONFIRM_ABOVE": "4"})
+    assert (again.exit_code, again.json["found"], again.json["strengthened"]) == (0, 4, 4)
 
 
 def test_what_cannot_be_wrapped_is_left_alone(cli: Command, database_url: str) -> None:

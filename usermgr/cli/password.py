@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,13 +15,10 @@ from usermgr.hash_limits import MEMORY_MAX
 from usermgr.records import Calibration, PasswordGroup, PasswordRule, StrengthenReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from usermgr.db.engine import Operation
     from usermgr.services.password_verification import StoredPassword
-
-ASK_FROM = 100
-"""How many users may be changed without asking."""
 
 app = new_group("Rules for passwords, how strong the stored ones are, and making them stronger.")
 
@@ -97,8 +95,8 @@ def strengthen(
 ) -> None:
     """Wrap hashes below OWASP's minimum inside argon2id, without waiting for anybody to log in.
 
-    Asks for more than 100 users; needs --yes then without a terminal. May be interrupted, and run
-    again for the rest.
+    Asks for more than USERMGR_CONFIRM_ABOVE users (100); needs --yes then without a terminal. May
+    be interrupted, and run again for the rest.
     """
     from usermgr.services.password_report import count_legacy
 
@@ -109,9 +107,9 @@ def strengthen(
     found = formats.total()
     work = _Strengthening(ctx, run, batch)
     if not dry_run and found:
-        if found > ASK_FROM:
+        if found > run.settings.confirm_above:
             _confirm(run, found)
-        with run.output.progress("strengthening", found) as progress:
+        with _resumable(run), run.output.progress("strengthening", found) as progress:
             work.go(progress)
     run.output.report(
         StrengthenReport(
@@ -129,13 +127,28 @@ def strengthen(
 def _confirm(run: AppContext, found: int) -> None:
     from usermgr.services.hashing import measure_rate
 
-    if not run.prompts.must_confirm():
+    if run.prompts.assume_yes:
         return
+    if not run.prompts.on_terminal:
+        run.prompts.confirm_many("strengthen the password hashes of", found)
     minutes, seconds = divmod(round(found / measure_rate(run.settings.hash_costs)), 60)
     run.prompts.confirm(
         f"Wrap the password hashes of {found} users inside argon2id, in about "
         f"{minutes}:{seconds:02} minutes? Only a new password takes that back."
     )
+
+
+@contextlib.contextmanager
+def _resumable(run: AppContext) -> Iterator[None]:
+    """Say how to go on after what ends the work in its middle."""
+    try:
+        yield
+    except BaseException:
+        run.output.note(
+            "note: it ended before the last user; each hash is the old one or a whole wrapped one, "
+            "and running usermgr password strengthen again does the rest"
+        )
+        raise
 
 
 class _Strengthening:

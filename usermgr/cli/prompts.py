@@ -18,6 +18,11 @@ class Prompts:
         self._stdin, self._ask = stdin, ask
         self.assume_yes = assume_yes
 
+    @property
+    def on_terminal(self) -> bool:
+        """Whether there is somebody to ask."""
+        return self._stdin.isatty()
+
     def must_confirm(self) -> bool:
         """Whether the person has to confirm, because --yes was not given.
 
