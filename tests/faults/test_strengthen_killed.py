@@ -94,11 +94,15 @@ def _state(database: Database) -> tuple[Counter[str], int, list[int]]:
     return kinds, changes, [user for user, h in stored if h not in old]
 
 
+def _wait_for(database: Database, changes: int) -> None:
+    wait_until(lambda: _state(database)[1] >= changes)
+
+
 def _seconds_of_some_batches(runs: _Runs, database: Database) -> float:
     """So long do the start and four batches take, on a machine that may have other things to do."""
     began = time.monotonic()
     process = runs.start()
-    wait_until(lambda: _state(database)[1] >= 4 * 7)
+    _wait_for(database, 4 * 7)
     taken = time.monotonic() - began
     runs.kill(process)
     return taken
@@ -124,7 +128,8 @@ def test_kill_at_random_moments_of_strengthen(
         span = _seconds_of_some_batches(runs, database)
         for _ in range(KILLS):
             process = runs.start()
-            time.sleep(draw.random() * span)
+            _wait_for(database, len(wrapped_so_far) + 7 * draw.randrange(3))
+            time.sleep(draw.random() * span / 4)
             runs.kill(process)
             kinds, changes, wrapped = _state(database)
             assert set(kinds) <= {"old", "$usermgr-wrap"}
