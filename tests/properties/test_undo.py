@@ -46,6 +46,16 @@ COMMANDS = st.one_of(
     words("claim", "create", CLAIM),
     words("claim", "disable", CLAIM),
     words("claim", "delete", CLAIM),
+    words("claim", "enable", CLAIM),
+    words("claim", "update", CLAIM, "--name", CLAIM),
+    words("claim", "sweep"),
+    words("role", "protect", ROLE),
+    words("role", "unprotect", ROLE),
+    words("claim", "protect", CLAIM),
+    words("user", "set-role", ROLE, "--where-role", ROLE, "--yes"),
+    words("user", "disable", "--where-claim", CLAIM, "--yes"),
+    words("user", "revoke", CLAIM, "--where-claim", CLAIM, "--yes"),
+    words("user", "delete", "--search", st.sampled_from(["p1", "p2"]), "--yes"),
     words("undo", st.integers(0, 8).map(lambda back: f"-{back}"), "--yes"),
 )
 
@@ -74,7 +84,7 @@ def test_undone_in_reverse_everything_is_as_it_was(
     before, first = content(database_url), newest(cli)
     for step in steps:
         done = cli(*command(cli, step), stdin=PASSWORD)
-        assert done.exit_code in (0, 3, 4, 6), (step, done)
+        assert done.exit_code in (0, 2, 3, 4, 6, 7), (step, done)
     for operation in cli("operation", "list", "-o", "json", "--limit", "1000").json:
         if operation["id"] > first:
             done = cli("undo", str(operation["id"]), "--yes")
@@ -91,6 +101,12 @@ def command(cli: Command, step: tuple[str, ...] | str) -> tuple[str, ...]:
         return ("user", "import", "x.csv", *update, "--create-roles", "--create-claims")
     if step[0] == "undo":
         return ("undo", str(max(1, newest(cli) + int(step[1]))), "--yes")
+    # A guard keeps the last holder, also the only one there ever was, from being undone.
+    if (
+        step[1] == "protect"
+        and not cli("user", "list", f"--{step[0]}", step[2], "--active").rows[1:]
+    ):
+        return (step[0], "unprotect", step[2])
     return step
 
 
