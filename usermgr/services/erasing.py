@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, null, select, union, update
+from sqlalchemy import Connection, bindparam, delete, null, select, update
 
 from usermgr.db.engine import Operation
 from usermgr.db.erasure import overwrite_what_is_deleted
@@ -25,12 +25,11 @@ from usermgr.db.models import (
     users,
 )
 from usermgr.errors import Conflict
-from usermgr.names import MAX_ID, parse_id
 from usermgr.passwords import UNUSABLE
 from usermgr.records import Erasure
 from usermgr.services.guards import holders_kept
 from usermgr.services.leaves import images_digest
-from usermgr.services.references import no_such_user, user_email
+from usermgr.services.references import no_such_user, past_and_present_ids
 
 ACTION: Final = "erase"
 NAME: Final = "erased"
@@ -50,7 +49,7 @@ def find_person(connection: Connection, reference: str) -> Person:
 
     Raises NotFound, and Conflict for an e-mail that several users had one after the other.
     """
-    ids = _ids(connection, reference)
+    ids = past_and_present_ids(connection, reference)
     if len(ids) > 1:
         raise Conflict(
             f'"{reference.strip()}" was the e-mail of the users ' + ", ".join(map(str, ids)),
@@ -183,24 +182,6 @@ def _erase_images(connection: Connection, user_id: int) -> list[int]:
         found = changes_by_id(connection, ids[start : start + BATCH])
         digests = [{"change": key, "own": images_digest(row)} for key, row in found.items()]
         connection.execute(give_way, digests)
-    return ids
-
-
-def _ids(connection: Connection, reference: str) -> list[int]:
-    number = parse_id(reference.strip())
-    if number is not None:
-        if number > MAX_ID:
-            raise no_such_user(reference)
-        return [number]
-    email = user_email(reference)
-    found = union(
-        select(users.c.id).where(users.c.email == email),
-        select(changes.c.entity_id).where(changes.c.entity == "user", changes.c.name == email),
-        select(recycled_users.c.id).where(recycled_users.c.email == email),
-    )
-    ids = sorted(connection.execute(found).scalars())
-    if not ids:
-        raise no_such_user(reference)
     return ids
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, Select, func, select, union
+from sqlalchemy import Connection, Row, Select, func, select
 
 from usermgr.db.models import (
     changes,
@@ -22,7 +22,7 @@ from usermgr.names import MAX_ID, parse_id, visible
 from usermgr.passwords import UNUSABLE
 from usermgr.records import Change, OperationDetail, OperationRecord, User
 from usermgr.services.lookup import user_image
-from usermgr.services.references import no_such_user, user_email
+from usermgr.services.references import no_such_user, past_and_present_ids
 
 ERASED: Final = "erased"
 """Stands for what changed where it was erased at the person's request."""
@@ -64,7 +64,7 @@ def user_history(connection: Connection, reference: str) -> list[Change]:
     creation is then told from the operation, without images. An e-mail that several users had one
     after the other tells of all of them. Raises NotFound.
     """
-    ids = _user_ids(connection, reference)
+    ids = past_and_present_ids(connection, reference)
     made = connection.execute(
         _changes()
         .where(changes.c.entity == "user", changes.c.entity_id.in_(ids))
@@ -81,22 +81,6 @@ def user_history(connection: Connection, reference: str) -> list[Change]:
     for told in (*created, *_recycled(connection, history, kept)):
         history.insert(_place(history, told), told)
     return history
-
-
-def _user_ids(connection: Connection, reference: str) -> list[int]:
-    number = parse_id(reference.strip())
-    if number is not None:
-        if number > MAX_ID:
-            raise no_such_user(reference)
-        return [number]
-    email = user_email(reference)
-    current = select(users.c.id).where(users.c.email == email)
-    former = select(changes.c.entity_id).where(changes.c.entity == "user", changes.c.name == email)
-    deleted = select(recycled_users.c.id).where(recycled_users.c.email == email)
-    found = list(connection.execute(union(current, former, deleted)).scalars())
-    if not found:
-        raise no_such_user(reference)
-    return found
 
 
 def _changes() -> Select[Any]:

@@ -13,10 +13,11 @@ from sqlalchemy import (
     Table,
     literal,
     select,
+    union,
     union_all,
 )
 
-from usermgr.db.models import claims, roles, users
+from usermgr.db.models import changes, claims, recycled_users, roles, users
 from usermgr.db.sql import fold, in_ids, numbered
 from usermgr.emails import lenient_email
 from usermgr.errors import InvalidInput, NotFound
@@ -60,6 +61,28 @@ def user_email(reference: str) -> str:
     """The e-mail that the reference to a user stands for, as it is stored."""
     _require_some(reference, "user")
     return lenient_email(require_text(reference, "user"))
+
+
+def past_and_present_ids(connection: Connection, reference: str) -> list[int]:
+    """The ids of all users, deleted ones too, who had the e-mail at any time; or the id itself.
+
+    Nobody may have had that id. Raises NotFound where nobody had the e-mail.
+    """
+    number = parse_id(reference.strip())
+    if number is not None:
+        if number > MAX_ID:
+            raise no_such_user(reference)
+        return [number]
+    email = user_email(reference)
+    found = union(
+        select(users.c.id).where(users.c.email == email),
+        select(changes.c.entity_id).where(changes.c.entity == "user", changes.c.name == email),
+        select(recycled_users.c.id).where(recycled_users.c.email == email),
+    )
+    ids = sorted(connection.execute(found).scalars())
+    if not ids:
+        raise no_such_user(reference)
+    return ids
 
 
 def resolve_role(connection: Connection, reference: str) -> Label:
