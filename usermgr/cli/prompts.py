@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
@@ -64,8 +65,14 @@ class Prompts:
 
     def _require_yes(self, question: str) -> None:
         self._ask(f"{question} [y/N] ")
+        self._wait_for_answer()
         if self._stdin.readline().strip().lower() not in ("y", "yes"):
             raise Cancelled("declined; nothing was changed")
+
+    def _wait_for_answer(self) -> None:
+        # Of a Ctrl-C that comes just before a read begins, Python thinks when the read has ended.
+        while not select.select([self._stdin], [], [], 0.2)[0]:
+            pass
 
     def ask_password(self, *, twice: bool) -> str:
         """A password typed without an echo, asked for on the terminal itself.
