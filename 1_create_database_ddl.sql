@@ -126,6 +126,7 @@ CREATE TABLE changes (
 CREATE INDEX changes_operation_id_idx ON changes (operation_id);
 CREATE INDEX changes_entity_idx ON changes (entity, entity_id);
 CREATE INDEX changes_name_idx ON changes (entity, name);
+CREATE INDEX changes_erasures_idx ON changes (entity_id) WHERE action = 'erase';
 
 COMMENT ON TABLE changes IS
     'What an operation changed, one row for each thing. Append-only, but for an erasure.';

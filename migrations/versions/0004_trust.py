@@ -56,6 +56,14 @@ def upgrade() -> None:
             postgresql_where=condition,
             sqlite_where=condition,
         )
+    erasures = text("action = 'erase'")
+    op.create_index(
+        "changes_erasures_idx",
+        "changes",
+        ["entity_id"],
+        postgresql_where=erasures,
+        sqlite_where=erasures,
+    )
     create_recycle_bin()
     create_seals()
     if op.get_context().dialect.name == "sqlite":
@@ -82,6 +90,7 @@ def downgrade() -> None:
         op.execute("DROP FUNCTION usermgr_erase_only()")
     for table in reversed(NEW_TABLES):
         op.drop_table(table)
+    op.drop_index("changes_erasures_idx", "changes")
     op.drop_index("operations_undoes_idx", "operations")
     op.drop_index("user_claims_expires_at_idx", "user_claims")
     for table, column, _, _ in reversed(ADDED):

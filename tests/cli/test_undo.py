@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import itertools
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert, text
 
 from tests.support.commands import Command, Result
 from tests.support.consistency import broken_promises, content, stored_state
+from tests.support.databases import open_database
 from tests.support.people import create_company, create_user
+from usermgr.db.models import operations
 
 PASSWORD = "correct horse battery"
 SINCE = "was changed since"
@@ -337,6 +342,51 @@ def test_what_was_changed_and_changed_back_is_no_change_since(cli: Command) -> N
     assert undo(cli, operation).exit_code == 6
     assert undo(cli, changed).exit_code == 0
     assert undo(cli, operation).exit_code == 0
+
+
+def test_what_another_program_has_changed_is_left(cli: Command, database_url: str) -> None:
+    """Of users who were created together no change tells what they were."""
+    operation = done(cli, "user", "import", write_rows(2), *IMPORT[2:], "--yes")
+    database = open_database(database_url)
+    with database.connect() as connection:
+        connection.execute(
+            text("UPDATE users SET name = 'X', version = version + 1 WHERE email LIKE 'p%'")
+        )
+        connection.commit()
+    database.engine.dispose()
+
+    undone = cli("undo", str(operation))
+
+    assert undone.exit_code == 6
+    assert undone.stderr.count(f'@example.com": {SINCE}') == 2
+    assert [user["name"] for user in _users(cli)].count("X") == 2
+
+
+def test_the_name_that_a_claim_has_by_now_is_no_change_since(cli: Command) -> None:
+    first = done(cli, "user", "update", "1", "--name", "A2")
+    second = done(cli, "user", "update", "1", "--name", "A3")
+    assert undo(cli, second).exit_code == 0
+    done(cli, "claim", "update", "reports:read", "--name", "reports:see")
+    assert undo(cli, first).exit_code == 0
+
+
+@pytest.mark.parametrize("undos", [1_500, 1_501])
+def test_a_long_chain_of_undos(cli: Command, database_url: str, undos: int) -> None:
+    first = done(cli, "role", "create", "new")
+    database = open_database(database_url)
+    now = datetime.now(UTC)
+    told = {"command": "undo", "actor": "x", "source": "cli", "outcome": "ok", "counts": {"x": 1}}
+    with database.connect() as connection:
+        ids = [first, *range(100_000, 100_000 + undos)]
+        rows = [
+            {**told, "started_at": now, "finished_at": now, "id": later, "undoes": earlier}
+            for earlier, later in itertools.pairwise(ids)
+        ]
+        connection.execute(insert(operations), rows)
+        connection.commit()
+    database.engine.dispose()
+    # An even number of them has brought the role back.
+    assert undo(cli, first, "--dry-run").exit_code == (4 if undos % 2 else 0)
 
 
 def test_a_guard_refuses_an_undo_as_well(cli: Command, database_url: str) -> None:

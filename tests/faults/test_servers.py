@@ -87,6 +87,7 @@ def test_the_history_needs_to_be_added_to_and_read_only(
     for words in (
         ("seed", "--users", "3", "-q"),
         ("user", "update", "1", "--name", "New"),
+        ("undo", "2"),
         ("audit", "seal"),
         ("audit", "verify"),
         ("audit", "export"),

@@ -217,6 +217,34 @@ def test_an_e_mail_that_is_taken_meanwhile(migrated_postgresql_url: str) -> None
     assert broken_promises(url) == {}
 
 
+def test_the_operation_with_the_lower_id_may_have_come_later(migrated_postgresql_url: str) -> None:
+    """Ids are given when operations begin, and a long import changes its users at its end."""
+    url = migrated_postgresql_url
+    assert run_inside(("role", "create", "m"), "", {"USERMGR_DATABASE_URL": url}).exit_code == 0
+    database = open_database(url)
+
+    def left_of(
+        earlier: Callable[[Operation], object], later: Callable[[Operation], object]
+    ) -> int:
+        with database.operation("test", "tester") as slow:
+            with database.operation("test", "tester") as quick:
+                earlier(quick)
+            later(slow)
+        assert slow.id < quick.id
+        with database.operation("test", "tester", dry_run=True) as op:
+            return undo_operation(op, str(quick.id)).number_left
+
+    new = NewUser("X", "x@example.com", "m")
+    assert left_of(
+        lambda op: create_user(op, new), lambda op: update_user(op, "1", UserChanges(name="Y"))
+    )
+    assert left_of(
+        lambda op: set_password(op, "1", "$argon2id$x"),
+        lambda op: set_password(op, "1", "$argon2id$y"),
+    )
+    database.engine.dispose()
+
+
 def _in_operation(url: str, act: Callable[[Operation], object]) -> None:
     database = open_database(url)
     with database.operation("test", "tester") as op:

@@ -91,7 +91,12 @@ def content_sql(dialect: str, image: str) -> str:
     """What two images of a user have in common when nothing that counts is different."""
     if dialect == "sqlite":
         return f"usermgr_content({image})"
-    return f"({image} - CAST(ARRAY{list(_BOOKKEEPING)} AS text[]))"
+    # A claim may have got another name meanwhile, as a role may.
+    return f"""
+        (({image} - CAST(ARRAY{list(_BOOKKEEPING)} AS text[])) || jsonb_build_object('grants',
+            (SELECT jsonb_agg(e.value - 'claim' ORDER BY e.value -> 'claim_id')
+            FROM jsonb_array_elements({image} -> 'grants') AS e (value))))
+    """
 
 
 def image_content(image: str | None) -> str | None:
@@ -99,6 +104,8 @@ def image_content(image: str | None) -> str | None:
     if image is None:
         return None
     kept = {key: value for key, value in json.loads(image).items() if key not in _BOOKKEEPING}
+    for grant in kept.get("grants", ()):
+        grant.pop("claim", None)
     return json.dumps(kept, sort_keys=True)
 
 

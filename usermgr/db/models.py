@@ -205,6 +205,10 @@ changes = Table(
 Index("changes_operation_id_idx", changes.c.operation_id)
 Index("changes_entity_idx", changes.c.entity, changes.c.entity_id)
 Index("changes_name_idx", changes.c.entity, changes.c.name)
+_ERASURES = text("action = 'erase'")
+Index(
+    "changes_erasures_idx", changes.c.entity_id, postgresql_where=_ERASURES, sqlite_where=_ERASURES
+)
 
 recycled_users = Table(
     "recycled_users",

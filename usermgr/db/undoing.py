@@ -11,6 +11,10 @@
 
 ``leave`` takes those out that cannot be undone, because they changed since or something that they
 need is gone, and notes why. ``apply`` does the rest.
+
+Directly after a large operation PostgreSQL's statistics do not know of it, and it seems to have one
+row. So where rows are looked up user by user, ``operation_id + 0`` keeps the planner away from the
+index of operations, and LIMIT from a join: either would go through all rows for every user.
 """
 
 from __future__ import annotations
@@ -57,38 +61,35 @@ _FIND: Final = """
     FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NULL AND c.after IS NOT NULL
     UNION ALL SELECT u.id, u.email, 'made', false, 1, NULL, NULL FROM users u
-    WHERE u.created_in = :undone AND NOT EXISTS (SELECT 1 FROM changes c
-        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = u.id)
+    WHERE u.created_in = :undone AND {change_of_u} IS NULL
     UNION ALL SELECT b.id, b.email, 'made', false, b.version, NULL, NULL FROM recycled_users b
-    WHERE b.restored_in = :undone AND NOT EXISTS (SELECT 1 FROM changes c
-        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
+    WHERE b.restored_in = :undone AND {change_of_b} IS NULL
     UNION ALL SELECT b.id, b.email, 'made', false, 1, NULL, NULL FROM recycled_users b
-    WHERE b.created_in = :undone AND b.restored_in IS NULL AND NOT EXISTS (SELECT 1 FROM changes c
-        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
+    WHERE b.created_in = :undone AND b.restored_in IS NULL AND {change_of_b} IS NULL
     UNION ALL SELECT c.entity_id, c.name, 'changed', true,
         CAST({after_version} AS integer), c.before, NULL
     FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NOT NULL AND c.after IS NOT NULL AND {is_image}
-    UNION ALL SELECT b.id, b.email, 'deleted', EXISTS (SELECT 1 FROM changes c
-        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id), NULL, NULL,
-        b.operation_id
+    UNION ALL SELECT b.id, b.email, 'deleted', {change_of_b} IS NOT NULL, NULL, NULL, b.operation_id
     FROM recycled_users b WHERE b.operation_id IN {same} AND b.restored_in IS NULL
     UNION ALL SELECT c.entity_id, c.name, 'lost', true, NULL, NULL, NULL FROM changes c
     WHERE c.operation_id = :undone AND c.entity = 'user' AND c.before IS NOT NULL
-        AND c.after IS NULL AND NOT EXISTS (SELECT 1 FROM recycled_users b
-        WHERE b.operation_id IN {same} AND b.id = c.entity_id AND b.restored_in IS NULL)
+        AND c.after IS NULL AND (SELECT 1 FROM recycled_users b WHERE b.operation_id + 0 IN {same}
+            AND b.id = c.entity_id AND b.restored_in IS NULL LIMIT 1) IS NULL
     UNION ALL SELECT b.id, b.email, 'lost', false, NULL, NULL, NULL FROM recycled_users b
-    WHERE b.operation_id = :undone AND b.restored_in IS NOT NULL AND NOT EXISTS (
-        SELECT 1 FROM changes c
-        WHERE c.operation_id = :undone AND c.entity = 'user' AND c.entity_id = b.id)
-    AND NOT EXISTS (SELECT 1 FROM recycled_users a
-        WHERE a.operation_id IN {same} AND a.id = b.id AND a.restored_in IS NULL)
+    WHERE b.operation_id = :undone AND b.restored_in IS NOT NULL AND {change_of_b} IS NULL
+        AND (SELECT 1 FROM recycled_users a WHERE a.operation_id + 0 IN {same}
+            AND a.id = b.id AND a.restored_in IS NULL LIMIT 1) IS NULL
     UNION ALL SELECT c.entity_id, coalesce(u.email, ''), 'erased', true, NULL, NULL, NULL
     FROM changes c LEFT JOIN users u ON u.id = c.entity_id
     WHERE c.operation_id = :undone AND c.entity = 'user' AND c.digest IS NOT NULL
     UNION ALL SELECT c.entity_id, c.name, 'hashed', true, NULL, NULL, NULL FROM changes c
     WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NOT NULL AND c.after IS NOT NULL AND NOT {is_image}
+"""
+_CHANGE_OF: Final = """
+    (SELECT c.id FROM changes c WHERE c.operation_id + 0 = :undone AND c.entity = 'user'
+        AND c.entity_id = {}.id LIMIT 1)
 """
 _FIND_GRANTS: Final = """
     SELECT t.user_id, CAST({claim_id} AS bigint) AS claim_id, {reason} AS reason,
@@ -109,7 +110,7 @@ _OBSTACLES: Final = {
     "was deleted since": "t.kind IN ('made', 'changed') AND u.id IS NULL",
     "was changed since": """
         t.kind IN ('made', 'changed') AND u.version <> t.version
-        AND ({now} <> {then} OR {other_hash} OR {lost_hash})
+        AND (coalesce({now} <> {then}, true) OR {other_hash} OR {lost_hash})
     """,
     "was brought back, or the recycle bin does not keep it any more": """
         t.kind = 'lost' OR (t.kind = 'deleted' AND u.id IS NOT NULL)
@@ -121,44 +122,55 @@ _OBSTACLES: Final = {
     """,
     "its former role is gone": """
         (t.kind = 'deleted' AND NOT EXISTS (SELECT 1 FROM recycled_users b
-            JOIN roles r ON r.id = b.role_id WHERE b.id = t.user_id AND b.operation_id = t.bin))
+            JOIN roles r ON r.id = b.role_id WHERE b.id = t.user_id AND b.operation_id + 0 = t.bin))
         OR (t.kind = 'changed' AND NOT EXISTS (SELECT 1 FROM roles r
             WHERE r.id = CAST({role_id} AS integer)))
     """,
     "a claim that it held is gone": """
         (t.kind = 'deleted' AND EXISTS (SELECT 1 FROM recycled_grants g
-            WHERE g.user_id = t.user_id AND g.operation_id = t.bin
+            WHERE g.user_id = t.user_id AND g.operation_id + 0 = t.bin
             AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
         OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM {grants} g WHERE g.user_id = t.user_id
             AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
     """,
     "the password that was replaced is not kept any more": """
-        t.kind = 'changed' AND EXISTS (SELECT 1 FROM changes c WHERE c.operation_id = :undone
+        t.kind = 'changed' AND EXISTS (SELECT 1 FROM changes c WHERE c.operation_id + 0 = :undone
             AND c.entity = 'user' AND c.entity_id = t.user_id AND c.action = 'set-password')
         AND NOT EXISTS (SELECT 1 FROM recycled_passwords p
-            WHERE p.operation_id = :undone AND p.user_id = t.user_id)
+            WHERE p.operation_id + 0 = :undone AND p.user_id = t.user_id)
     """,
 }
 """Why a user cannot be undone: the first one that is true is told."""
 
-_AS_IT_WAS: Final = """
-    coalesce((SELECT {after} FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
-        AND c.entity_id = t.user_id AND c.after IS NOT NULL AND c.action NOT IN {hash_only}),
-    (SELECT {before} FROM changes c WHERE c.operation_id > :undone AND c.entity = 'user'
-        AND c.entity_id = t.user_id AND c.before IS NOT NULL AND c.action NOT IN {hash_only}
-        ORDER BY c.id LIMIT 1))
+_LATER: Final = """
+    c.entity = 'user' AND c.entity_id = t.user_id AND c.id > coalesce((SELECT max(o.id)
+        FROM changes o WHERE o.operation_id + 0 = :undone AND o.entity = 'user'
+        AND o.entity_id = t.user_id), 0)
+    AND (t.alone OR t.version = 1 OR c.operation_id + 0 > :undone)
 """
-"""What the operation left: later changes may have been undone, which counts the version up."""
+"""Changes tell what came later, because they are written while the user is locked; operations get
+their ids before. Without a change of its own a creation was the first; a return, which has none
+either, was an operation that saw the ones before it."""
 
-_OTHER_HASH: Final = """
-    coalesce((SELECT p.password <> u.password FROM recycled_passwords p WHERE p.user_id = t.user_id
-        AND p.operation_id > :undone ORDER BY p.operation_id LIMIT 1), false)
+_AS_IT_WAS: Final = f"""
+    coalesce((SELECT {{after}} FROM changes c WHERE c.operation_id + 0 = :undone
+        AND c.entity = 'user' AND c.entity_id = t.user_id AND c.after IS NOT NULL
+        AND c.action NOT IN {{hash_only}}),
+    (SELECT {{before}} FROM changes c WHERE {_LATER} AND c.before IS NOT NULL
+        AND c.action NOT IN {{hash_only}} ORDER BY c.id LIMIT 1))
 """
-_LOST_HASH: Final = """
-    EXISTS (SELECT 1 FROM changes c WHERE c.entity = 'user' AND c.entity_id = t.user_id
-        AND c.operation_id > :undone AND c.action = 'set-password'
+"""What the operation left: later changes may have been undone, which counts the version up. NULL
+where no change tells: then another program has changed the user."""
+
+_OTHER_HASH: Final = f"""
+    coalesce((SELECT p.password <> u.password FROM changes c JOIN recycled_passwords p
+        ON p.user_id = c.entity_id AND p.operation_id + 0 = c.operation_id
+        WHERE {_LATER} ORDER BY c.id LIMIT 1), false)
+"""
+_LOST_HASH: Final = f"""
+    EXISTS (SELECT 1 FROM changes c WHERE {_LATER} AND c.action = 'set-password'
         AND NOT EXISTS (SELECT 1 FROM recycled_passwords p
-            WHERE p.user_id = t.user_id AND p.operation_id = c.operation_id))
+            WHERE p.user_id = t.user_id AND p.operation_id + 0 = c.operation_id))
 """
 _RECYCLED: Final = "name, email, password, role_id, created_at, updated_at, active, version"
 
@@ -185,6 +197,8 @@ def find(op: Operation, undone: int, same: Sequence[int]) -> int:
             after_version=_value(dialect, "text", "c.after", "version"),
             is_image=_value(dialect, "has", "c.before", "email"),
             same=f"({', '.join(map(str, same))})",
+            change_of_u=_CHANGE_OF.format("u"),
+            change_of_b=_CHANGE_OF.format("b"),
         ),
         {"undone": undone},
     )
@@ -254,6 +268,16 @@ def _lock_bin(op: Operation) -> None:
         )
 
 
+def lock_operation(connection: Connection, operation_id: int) -> None:
+    """Of two undos of one operation the second sees what the first one did.
+
+    Locking its row would need the right to change the history.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:what, 0))")
+        connection.execute(lock, {"what": f"usermgr undo {operation_id}"})
+
+
 def find_left(connection: Connection) -> Iterator[Left]:
     """The users that are left, by id."""
     statement = text(f"SELECT user_id, email, reason FROM {_LEFT} ORDER BY user_id")
@@ -313,7 +337,7 @@ def _change_back(op: Operation, undone: int) -> int:
                 INSERT INTO recycled_passwords (operation_id, user_id, password)
                 SELECT :operation, u.id, u.password FROM users u
                 JOIN {_CHOSEN} s ON s.user_id = u.id JOIN recycled_passwords p
-                    ON p.user_id = u.id AND p.operation_id = :undone
+                    ON p.user_id = u.id AND p.operation_id + 0 = :undone
             """),
             parameters,
         )
@@ -330,8 +354,8 @@ def _change_back(op: Operation, undone: int) -> int:
             text(f"""
                 UPDATE users SET name = {values["name"]}, email = {values["email"]},
                     role_id = CAST({values["role_id"]} AS integer), active = {values["active"]},
-                    password = coalesce((SELECT p.password FROM recycled_passwords p
-                        WHERE p.user_id = users.id AND p.operation_id = :undone), users.password),
+                    password = coalesce((SELECT p.password FROM recycled_passwords p WHERE
+                        p.user_id = users.id AND p.operation_id + 0 = :undone), users.password),
                     version = users.version + 1, updated_at = :now
                 FROM {_CHOSEN} s WHERE s.user_id = users.id
             """).bindparams(bindparam("now", op.started_at, Instant())),

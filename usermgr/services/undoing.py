@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
 from usermgr.db import undoing
@@ -102,11 +102,11 @@ def undo_operation(
 
 def _undoable(connection: Connection, reference: str, *, lock: bool = False) -> Row[Any]:
     number = parse_id(reference.strip())
-    wanted = select(operations).where(operations.c.id == number)
-    # Of two undos of one operation the second sees what the first one did.
     row = None
     if number is not None and number <= MAX_ID:
-        row = connection.execute(wanted.with_for_update() if lock else wanted).first()
+        if lock:
+            undoing.lock_operation(connection, number)
+        row = connection.execute(select(operations).where(operations.c.id == number)).first()
     if row is None:
         raise NotFound(
             f'no operation "{visible(reference)}"', hint="usermgr operation list shows the newest"
@@ -137,13 +137,16 @@ def _undoable(connection: Connection, reference: str, *, lock: bool = False) -> 
 
 
 def _undone_by(connection: Connection, operation_id: int) -> int | None:
-    """The newest operation that undid this one and is not undone itself."""
-    undos = select(operations.c.id).where(operations.c.undoes == operation_id)
-    undo_id: int
-    for undo_id in connection.execute(undos.order_by(operations.c.id.desc())).scalars().all():
-        if _undone_by(connection, undo_id) is None:
-            return undo_id
-    return None
+    """The operation that undid this one, unless that is undone itself.
+
+    Every undo before the newest one is undone: otherwise there would be no newer one.
+    """
+    chain = [operation_id]
+    while newest := connection.execute(
+        select(func.max(operations.c.id)).where(operations.c.undoes == chain[-1])
+    ).scalar():
+        chain.append(newest)
+    return None if len(chain) % 2 else chain[1]
 
 
 def _done_again(connection: Connection, operation_id: int) -> list[int]:
