@@ -293,3 +293,20 @@ def test_a_pipe_with_a_value_that_is_refused_is_read_once(tmp_path: Path) -> Non
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (2, "")
     assert stderr.startswith('error: unknown output format "xml" (pipe USERMGR_OUTPUT)\n')
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("user", "list", "--role", "a", "--role", "b"), "--role"),
+        (("user", "disable", "--search", "x", "--yes", "--search", "y"), "--search"),
+        (("user", "create", "--email", "a@example.com", "--email=b@example.com"), "--email"),
+        (("undo", "1", "--left", "a", "--left", "b"), "--left"),
+    ],
+)
+def test_an_option_with_one_value_is_given_once(
+    cli: Command, words: tuple[str, ...], name: str
+) -> None:
+    done = cli(*words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == f"error: {name} was given twice\nhint: leave one of them out\n"

@@ -87,6 +87,20 @@ def test_granted_again(cli: Command) -> None:
     assert told["operation_id"] == _newest(cli)["id"]
 
 
+def test_another_reason_or_end_is_another_grant(cli: Command, database_url: str) -> None:
+    """Who, when and in which operation belong to the reason and the end that are told."""
+    cli("user", "grant", "1", "1", "--reason", "first", "--expires", "9d")
+    cli("user", "grant", "1", "1", "--reason", "second")
+    told = _why(cli, "1")
+    assert (told["reason"], told["operation_id"]) == ("second", _newest(cli)["id"])
+    _expire(database_url)
+    cli("user", "grant", "1", "1", "--reason", "third")
+    operation = _newest(cli)
+    cli("user", "update", "1", "--name", "A")
+    told = _why(cli, "1")
+    assert (told["reason"], told["operation_id"]) == ("third", operation["id"])
+
+
 def test_expired_and_swept(cli: Command, database_url: str) -> None:
     cli("user", "grant", "1", "1", "--expires", "9d")
     _expire(database_url)
@@ -227,7 +241,7 @@ def test_what_is_no_time(cli: Command, time: str) -> None:
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == (
         f'error: "{time}" is not a time\nhint: write a date such as 2026-01-31, an RFC 3339 time,'
-        " or an age such as 7d or 12h\n"
+        " or a span such as 7d or 12h\n"
     )
     nobody = cli("user", "show", "99", "--at", "1d")
     assert (nobody.exit_code, nobody.stdout) == (3, "")

@@ -40,6 +40,7 @@ def sweep(
             "--older-than",
             metavar="DAYS",
             min=0,
+            max=36_500,
             help="Days; USERMGR_RETENTION_DAYS unless given.",
         ),
     ] = None,

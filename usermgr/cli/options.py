@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, cast
 
 import typer
@@ -11,6 +12,7 @@ from typer.models import CommandInfo
 from usermgr import __version__
 from usermgr.cli.complete import complete_fields, complete_words
 from usermgr.cli.output import write_text
+from usermgr.errors import InvalidInput
 from usermgr.setting_values import OUTPUT_FORMATS
 
 PANEL = "Global options"
@@ -98,21 +100,41 @@ class Group(TyperGroup):
             self.commands[cmd_name] = self._built(cmd_name)
         return self.commands.get(cmd_name)
 
-    def _built(self, name: str) -> TyperCommand:
+    def _built(self, name: str) -> Any:
+        info = self.unbuilt[name]
+        info.cls = Command
         alone = typer.Typer(add_completion=False)
-        alone.registered_commands.append(self.unbuilt[name])
-        command = cast(TyperCommand, typer.main.get_command(alone))
+        alone.registered_commands.append(info)
+        command = typer.main.get_command(alone)
         command.name = name
-        command.params.extend(global_options())
         return command
 
 
 class Command(TyperCommand):
-    """A command without a group that accepts the global options."""
+    """A command, which accepts the global options, and each of its own once."""
 
     def __init__(self, *arguments: Any, **attributes: Any) -> None:
         super().__init__(*arguments, **attributes)
         self.params.extend(global_options())
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the line. Raises InvalidInput for an option that is given twice.
+
+        The last one would win, and the first, a filter perhaps, be dropped without a word.
+        """
+        if not ctx.resilient_parsing:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+            for option, times in Counter(filter(_has_one_value, given)).items():
+                if times > 1:
+                    name = max(option.opts, key=len)
+                    raise InvalidInput(f"{name} was given twice", hint="leave one of them out")
+        return super().parse_args(ctx, args)
+
+
+def _has_one_value(param: Any) -> bool:
+    # The global options are given twice on purpose: the one nearest to the end wins.
+    is_own = isinstance(param, TyperOption) and param.expose_value
+    return is_own and not (param.multiple or param.is_flag or param.count)
 
 
 def new_group(help: str) -> typer.Typer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -19,9 +18,6 @@ from usermgr.formats.writers import write_csv
 from usermgr.records import LeftAlone, UndoReport
 
 app = typer.Typer(add_completion=False)
-
-FIRST = 10
-"""How many of those that are left a message names."""
 
 FIELDS = ("entity", "id", "name", "reason")
 
@@ -50,12 +46,12 @@ def undo(
 
     run = app_of(ctx)
 
-    def attempt(approve: Approve) -> tuple[UndoReport, list[LeftAlone]]:
+    def attempt(approve: Approve) -> tuple[UndoReport, str]:
         with run.operation(ctx, shows=UndoReport, dry_run=dry_run) as op:
             done = undo_operation(op, operation, strict=strict, dry_run=dry_run)
             if not dry_run:
                 approve(done.report.users)
-            first = list(itertools.islice(done.left, FIRST))
+            first = done.first_left
             if left is not None:
                 _write(left, done.left)
         return done.report, first
@@ -74,11 +70,7 @@ def _write(path: Path, left: Iterator[LeftAlone]) -> None:
         file.publish()
 
 
-def _told(report: UndoReport, first: list[LeftAlone]) -> str:
-    lines = [f'\n  {each.entity} {each.id} "{each.name}": {each.reason}' for each in first]
-    more = report.left - len(first)
-    rest = f"\n  and {more} more" if more else ""
-    what = "1 change was left as it is"
-    if report.left > 1:
-        what = f"{report.left} changes were left as they are"
-    return f"{what}{''.join(lines)}{rest}"
+def _told(report: UndoReport, first: str) -> str:
+    if report.left == 1:
+        return f"1 change was left as it is{first}"
+    return f"{report.left} changes were left as they are{first}"

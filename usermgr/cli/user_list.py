@@ -171,7 +171,7 @@ def parse_until(text: str, *, now: datetime | None = None) -> datetime | None:
 
 
 def parse_when(text: str, *, now: datetime | None = None) -> datetime:
-    """An instant: a date (its beginning in UTC), an RFC 3339 time, or an age such as 7d or 12h.
+    """An instant: a date (its beginning in UTC), an RFC 3339 time, or a span such as 7d or 12h.
 
     Raises InvalidInput; a time without an offset is read as UTC.
     """
@@ -185,5 +185,5 @@ def parse_when(text: str, *, now: datetime | None = None) -> datetime:
     except (ValueError, OverflowError) as error:
         raise InvalidInput(
             f'"{visible(text)}" is not a time',
-            hint="write a date such as 2026-01-31, an RFC 3339 time, or an age such as 7d or 12h",
+            hint="write a date such as 2026-01-31, an RFC 3339 time, or a span such as 7d or 12h",
         ) from error

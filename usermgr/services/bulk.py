@@ -72,7 +72,8 @@ def change_users(
     matched = selecting.count_users(connection, matches)
     if number:
         approve(number)
-        _apply(op, change)
+        with changing.time_for(op, number):
+            _apply(op, change)
         op.count(f"user.{change.action}", number)
     stored = bool(number) and not dry_run
     return BulkReport(matched, number, matched - number, dry_run, op.id if stored else None)

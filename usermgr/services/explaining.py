@@ -55,16 +55,23 @@ def explain_grant(connection: Connection, reference: str, claim: str, now: datet
 
 
 def _last_change(history: list[Change], claim_id: int, *, granted: bool) -> Change | None:
-    """The change that granted the claim last, or took it away when it is not granted."""
+    """The change that granted the claim as it is now granted, or took it away when it is not.
+
+    Who grants it again, for another reason or until another time, is who granted it.
+    """
     for change in reversed(history):
-        before = _grant_of(change.before, claim_id) is not None
-        after = _grant_of(change.after, claim_id) is not None
+        before, after = _terms(change.before, claim_id), _terms(change.after, claim_id)
         told_by_operation = change.before is None and change.after is None
         if granted and change.action in ("create", "restore") and told_by_operation:
             return change  # Created with many others: it has held it from the beginning.
-        if before != after and after == granted:
+        if before != after and (after is not None) == granted:
             return change
     return None
+
+
+def _terms(image: dict[str, Any] | None, claim_id: int) -> tuple[Any, Any] | None:
+    grant = _grant_of(image, claim_id)
+    return (grant["reason"], grant["expires_at"]) if grant else None
 
 
 def _grant_of(image: dict[str, Any] | None, claim_id: int) -> dict[str, Any] | None:

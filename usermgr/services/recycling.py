@@ -69,7 +69,7 @@ def restore_user(op: Operation, reference: str) -> User:
         reason = next(undoing.find_left(op.connection)).reason
         raise Conflict(
             f'the user {row.id} "{row.email}" cannot be brought back: {reason}',
-            hint="take the obstacle away first",
+            hint="give whoever has it another one, or make what is gone again, and repeat this",
         )
     apply(op, row.operation_id)
     op.count("user.restore")

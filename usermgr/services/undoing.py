@@ -5,6 +5,7 @@ Users are undone set by set (``db.undoing``), however many they are; roles and c
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
-from usermgr.db import undoing
+from usermgr.db import changing, undoing
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, is_reference, referred_to, violates
 from usermgr.db.images import HASH_ONLY
@@ -26,6 +27,10 @@ from usermgr.services.labels import Labels, image
 from usermgr.services.roles import ROLES
 
 _HASHES: Final = {f"user.{action}" for action in HASH_ONLY}
+
+
+FIRST: Final = 10
+"""How many of those that are left a message names."""
 
 
 @dataclass(slots=True)
@@ -51,6 +56,14 @@ class Undo:
     def number_left(self) -> int:
         """How many that are."""
         return self.left_users + len(self.left_others)
+
+    @property
+    def first_left(self) -> str:
+        """The first ten of them for a message, each on a line of its own, and how many more."""
+        first = list(itertools.islice(self.left, FIRST))
+        lines = [f'\n  {each.entity} {each.id} "{each.name}": {each.reason}' for each in first]
+        more = self.number_left - len(first)
+        return "".join(lines) + (f"\n  and {more} more" if more else "")
 
     @property
     def report(self) -> UndoReport:
@@ -91,9 +104,10 @@ def undo_operation(
     op.undoes = row.id
     if undo.number_left and strict:
         raise Conflict(
-            f"{undo.number_left} of the changes of operation {row.id} cannot be undone:"
-            " nothing was changed",
+            f"{undo.number_left} of the changes of operation {row.id} cannot be undone: "
+            f"nothing was changed{undo.first_left}",
             hint="without --strict they are left, and the rest is undone",
+            details={"left": undo.number_left},
         )
     if undo.number_left:
         op.outcome = "partial"
@@ -166,8 +180,9 @@ def _undo_users(undo: Undo, row: Row[Any]) -> None:
     _tell_unknown(undo, row, found)
     if not found:
         return
-    undo.left_users = undoing.leave(op, undo.undone)
-    undo.users = apply(op, undo.undone)
+    with changing.time_for(op, found):
+        undo.left_users = undoing.leave(op, undo.undone)
+        undo.users = apply(op, undo.undone)
     for what, key in (("delete", "deleted"), ("restore", "restored"), ("undo", "changed")):
         op.count(f"user.{what}", undo.users[key])
 
