@@ -185,6 +185,15 @@ def test_what_is_too_long_for_bcrypt_before_normalising_only_is_verified() -> No
     assert not verify_password(BCRYPT, decomposed)
 
 
+PADDED = "$2b$04$abcdefghijklmnopqrstuxnJTwtBKnUV0BLy69tMjp/C88885aevm"
+
+
+@pytest.mark.parametrize("stored", [PADDED, wrap_hash(PADDED) or ""])
+def test_padding_bits_in_the_salt_of_bcrypt_count_for_nothing(stored: str) -> None:
+    assert verify_password(stored, "pass word one")
+    assert not verify_password(stored, "pass word two")
+
+
 @pytest.mark.parametrize("password", ["\ud800", "x" * 1025, "x" * 100_000])
 def test_what_no_password_can_be_matches_nothing(password: str) -> None:
     assert verify_password(hash_password("x"), password) is False

@@ -107,8 +107,21 @@ def _bcrypt(recipe: Recipe, password: bytes) -> bytes:
     import bcrypt
 
     # 2a, 2b and 2y are one algorithm since its faults of 2011 are mended, and this is its name.
-    setting = f"$2b${recipe.number('c'):02}$".encode() + recipe.salt
+    setting = f"$2b${recipe.number('c'):02}$".encode() + _without_padding_bits(recipe.salt)
     return bcrypt.hashpw(password, setting)[-31:]
+
+
+_BCRYPT_DIGITS: Final = b"./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def _without_padding_bits(salt: bytes) -> bytes:
+    """A salt of bcrypt, of whose 22nd letter 2 bits count: some programs set the other 4 as well.
+
+    Raises ValueError for what is no salt.
+    """
+    if len(salt) != 22:
+        raise ValueError("no salt of bcrypt")
+    return salt[:21] + _BCRYPT_DIGITS[_BCRYPT_DIGITS.index(salt[21]) & 0b110000 :][:1]
 
 
 def _bcrypt_sha256(recipe: Recipe, password: bytes) -> bytes:
