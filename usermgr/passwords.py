@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from usermgr.blocklist import Blocklist
 from usermgr.errors import InvalidInput
 from usermgr.hash_limits import DEFAULT_COSTS, Argon2Costs
-from usermgr.hashes import is_too_costly
+from usermgr.hashes import hash_problem
 from usermgr.hashes.deriving import derive, matches
 from usermgr.hashes.reading import Hash, read
 from usermgr.hashes.recipes import WRAPPED, Recipe
@@ -116,7 +116,7 @@ def verify_password(stored: str, password: str, costs: Argon2Costs = DEFAULT_COS
 
     Raises InvalidInput for a password of which the stored hash would look at a part only.
     """
-    found = None if is_too_costly(stored) else read(stored)
+    found = read(stored) if hash_problem(stored) is None else None
     candidates = _candidates(password)
     if found is None or not candidates:
         spend(password, costs)

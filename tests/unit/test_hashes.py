@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.published_hashes import PUBLISHED_HASHES
+from usermgr.hash_limits import DEFAULT_COSTS
 from usermgr.hashes import find_problems, hash_problem, is_too_costly
+from usermgr.hashes.deriving import matches
+from usermgr.hashes.reading import Hash
+from usermgr.hashes.recipes import Recipe
+from usermgr.hashes.strength import Strength, assess
 from usermgr.passwords import verify_password
 
 ALL = [*PUBLISHED_HASHES, "!", "!$6$locked by an administrator"]
@@ -110,6 +115,48 @@ def test_five_million_rounds_are_the_most(form: str) -> None:
         assert hash_problem(stored) == told
         assert find_problems([form.format(1), stored]) == {1: told}
         assert is_too_costly(stored)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "$firebase-scrypt$m=2000000000,r=0,sk=aa,ss=$" + B64,
+        "$firebase-scrypt$r=0,m=64,sk=aa,ss=$" + B64,
+        "$firebase-scrypt$r=8,m=0,sk=aa,ss=$" + B64,
+        "$scrypt$ln=9999999999,r=0,p=1$" + B64,
+        "$scrypt$ln=0,r=8,p=1$" + B64,
+        "$scrypt$ln=14,r=8,p=0$" + B64,
+        "scrypt:0:8:1$salt$" + "0a" * 20,
+        "scrypt$16384$salt$0$1$aGFzaA==",
+        "$argon2id$v=19$m=19456,t=0,p=1$" + B64,
+        "$argon2id$v=19$m=0,t=2,p=1$" + B64,
+        "$argon2id$v=19$m=19456,t=2,p=0$" + B64,
+        "$2b$03$" + "a" * 53,
+        "$usermgr-wrap$firebase-scrypt$r=0,m=2000000000,sk=aa,ss=,s=$argon2id$v=19$m=8,t=1,p=1$"
+        + B64,
+        *(form.format(0) for form in ROUNDS),
+    ],
+)
+def test_costs_that_make_no_sense_are_refused(stored: str) -> None:
+    assert hash_problem(stored) == "the password hash is in no format that is recognised"
+    assert find_problems([ALL[0], stored]) != {}
+    assert verify_password(stored, "secret") is False
+    assert assess(stored, DEFAULT_COSTS).strength is Strength.UNRECOGNISED
+
+
+@pytest.mark.parametrize("costs", ["m=2000000000,r=8", "r=8,m=64"])
+def test_what_is_too_costly_is_described_without_computing_it(costs: str) -> None:
+    for stored in (
+        f"$firebase-scrypt${costs},sk=aa,ss=${B64}",
+        f"$scrypt$ln=9999999999,r=1,p=1${B64}",
+    ):
+        assert assess(stored, DEFAULT_COSTS).strength is Strength.TOO_COSTLY
+
+
+@pytest.mark.parametrize("number", [2**60, 2**400])
+def test_memory_that_is_not_there_matches_nothing(number: int) -> None:
+    costs = {"n": str(number), "r": "8", "p": "1", "l": "32"}
+    assert matches(Hash(Recipe("scrypt", costs, b"salt"), bytes(32)), b"secret") is False
 
 
 def _aspnet(rounds: int) -> str:

@@ -11,7 +11,16 @@ from typing import Final
 
 from usermgr.hash_limits import LANES_MAX, MEMORY_MAX, WORK_MAX
 from usermgr.hashes.foreign import aspnet_rounds, read_keycloak
-from usermgr.hashes.recipes import Costs, Recipe, numbers, scrypt_costs
+from usermgr.hashes.recipes import (
+    Costs,
+    Recipe,
+    argon2_costs,
+    bcrypt_costs,
+    numbers,
+    power_of_two,
+    round_costs,
+    scrypt_costs,
+)
 
 EXPONENT_MAX: Final = 15
 ROUNDS_MAX: Final = 5_000_000
@@ -53,25 +62,24 @@ def excess(costs: Costs) -> str | None:
 
 
 def _rounds(asked: str) -> Costs:
-    return Costs(rounds=numbers(asked)[0])
+    return round_costs(numbers(asked)[0])
 
 
 def _sha_crypt(asked: str) -> Costs:
-    return Costs(rounds=numbers(asked)[0] if asked else 0)
+    return _rounds(asked) if asked else Costs()
 
 
 def _exponent(asked: str) -> Costs:
-    return Costs(exponent=int(asked))
+    return bcrypt_costs(int(asked))
 
 
 def _argon2(asked: str) -> Costs:
-    memory, passes, lanes = numbers(asked)
-    return Costs(memory=memory * 1024, passes=passes, lanes=lanes)
+    return argon2_costs(*numbers(asked))
 
 
 def _scrypt(asked: str) -> Costs:
     exponent, block, lanes = numbers(asked)
-    return scrypt_costs(2 ** min(exponent, 64), block, lanes)
+    return scrypt_costs(power_of_two(exponent), block, lanes)
 
 
 def _werkzeug_scrypt(asked: str) -> Costs:
@@ -85,7 +93,7 @@ def _django_scrypt(asked: str) -> Costs:
 
 def _firebase(asked: str) -> Costs:
     values = dict(part.split("=") for part in asked.split(","))
-    return scrypt_costs(2 ** min(int(values["m"]), 64), int(values["r"]), 1)
+    return scrypt_costs(power_of_two(int(values["m"])), int(values["r"]), 1)
 
 
 _COSTS: Final[dict[str, Callable[[str], Costs]]] = {
@@ -98,11 +106,11 @@ _COSTS: Final[dict[str, Callable[[str], Costs]]] = {
     "django-pbkdf2": _rounds,
     "werkzeug-pbkdf2": _rounds,
     "ldap-pbkdf2": _rounds,
-    "aspnet": lambda asked: Costs(rounds=aspnet_rounds(asked)),
+    "aspnet": lambda asked: round_costs(aspnet_rounds(asked)),
     "keycloak": lambda asked: read_keycloak(asked)[0].costs(),
     "scrypt": _scrypt,
     "werkzeug-scrypt": _werkzeug_scrypt,
     "django-scrypt": _django_scrypt,
     "firebase-scrypt": _firebase,
-    "phpass": lambda asked: Costs(rounds=2 ** phpass_exponent(asked)),
+    "phpass": lambda asked: round_costs(2 ** phpass_exponent(asked)),
 }

@@ -18,14 +18,14 @@ _SEEN: Final = {"bcrypt": 72, "des-crypt": 8}
 def matches(stored: Hash, password: bytes) -> bool:
     """Whether the hash is of that password; compared in constant time.
 
-    A hash whose parameters make no sense is of none. Raises InvalidInput for a password of which
-    the hash would look at a part only.
+    A hash whose parameters make no sense, or ask for memory that is not there, is of none.
+    Raises InvalidInput for a password of which the hash would look at a part only.
     """
     try:
         digest = derive(stored.recipe, password)
         if stored.around is not None:
             digest = derive(stored.around, digest)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError, MemoryError):
         return False
     return hmac.compare_digest(digest, stored.digest)
 

@@ -10,7 +10,7 @@ from typing import Final
 from usermgr.hashes.caps import phpass_exponent
 from usermgr.hashes.foreign import read_aspnet, read_keycloak
 from usermgr.hashes.forms import format_of
-from usermgr.hashes.recipes import WRAPPED, Recipe, decode
+from usermgr.hashes.recipes import WRAPPED, Recipe, decode, power_of_two
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _pbkdf2(name: str, rounds: str, salt: bytes, digest: bytes) -> Hash:
 def _read_scrypt(stored: str) -> Hash:
     costs, salt, digest = stored.split("$")[2:]
     exponent, block, lanes = re.findall("[0-9]+", costs)
-    return _scrypt(str(2 ** int(exponent)), block, lanes, decode(salt), decode(digest))
+    return _scrypt(str(power_of_two(int(exponent))), block, lanes, decode(salt), decode(digest))
 
 
 def _read_werkzeug_scrypt(stored: str) -> Hash:

@@ -68,21 +68,21 @@ class Recipe:
         return cls(algorithm, values, salt)
 
     def costs(self) -> Costs:
-        """What deriving its digest takes."""
+        """What deriving its digest takes. Raises ValueError for costs that make no sense."""
         number = self.number
         match self.algorithm:
             case "pbkdf2" | "sha-crypt":
-                return Costs(rounds=number("i"))
+                return round_costs(number("i"))
             case "phpass":
-                return Costs(rounds=2 ** min(number("c"), 64))
+                return round_costs(power_of_two(number("c")))
             case "bcrypt" | "bcrypt-sha256":
-                return Costs(exponent=number("c"))
+                return bcrypt_costs(number("c"))
             case "argon2":
-                return Costs(memory=number("m") * 1024, passes=number("t"), lanes=number("p"))
+                return argon2_costs(number("m"), number("t"), number("p"))
             case "scrypt":
                 return scrypt_costs(number("n"), number("r"), number("p"))
             case "firebase-scrypt":
-                return scrypt_costs(2 ** min(number("m"), 64), number("r"), 1)
+                return scrypt_costs(power_of_two(number("m")), number("r"), 1)
             case _:
                 return Costs()
 
@@ -113,9 +113,39 @@ LENGTH_MAX: Final = 128
 """Bytes of a digest: making it takes the longer, the longer it is."""
 
 
+def round_costs(rounds: int) -> Costs:
+    """Raises ValueError for no rounds at all, as the others do for costs that make no sense."""
+    _refuse_below(1, rounds)
+    return Costs(rounds=rounds)
+
+
+def bcrypt_costs(exponent: int) -> Costs:
+    """bcrypt knows no exponent below 4."""
+    _refuse_below(4, exponent)
+    return Costs(exponent=exponent)
+
+
+def argon2_costs(memory: int, passes: int, lanes: int) -> Costs:
+    """``memory`` is in KiB."""
+    _refuse_below(1, memory, passes, lanes)
+    return Costs(memory=memory * 1024, passes=passes, lanes=lanes)
+
+
 def scrypt_costs(number: int, block: int, lanes: int) -> Costs:
     """RFC 7914: all lanes have a block each, and use the large memory one after the other."""
+    _refuse_below(2, number)
+    _refuse_below(1, block, lanes)
     return Costs(memory=128 * block * max(number, lanes), passes=lanes, lanes=1)
+
+
+def _refuse_below(least: int, *values: int) -> None:
+    if min(values) < least:
+        raise ValueError("costs that make no sense")
+
+
+def power_of_two(exponent: int) -> int:
+    """2 to that power, or a number that is above every limit as well."""
+    return 1 << min(exponent, 64)
 
 
 def numbers(text: str) -> list[int]:

@@ -15,7 +15,7 @@ from usermgr.hash_limits import LEAST_MEMORY, LEAST_WORK, Argon2Costs
 from usermgr.hashes.caps import UNRECOGNISED
 from usermgr.hashes.forms import hash_problem
 from usermgr.hashes.reading import Hash, read
-from usermgr.hashes.recipes import Recipe
+from usermgr.hashes.recipes import Recipe, power_of_two
 
 _LEAST_ROUNDS: Final = {"sha1": 1_300_000, "sha256": 600_000, "sha512": 210_000}
 _LEAST_EXPONENT: Final = 10
@@ -89,7 +89,7 @@ def _is_below_minimum(recipe: Recipe) -> bool:
         case "scrypt":
             return number("n") * number("r") * number("p") < _LEAST_SCRYPT
         case "firebase-scrypt":
-            return (1 << number("m")) * number("r") < _LEAST_SCRYPT
+            return power_of_two(number("m")) * number("r") < _LEAST_SCRYPT
         case "pbkdf2" | "sha-crypt":
             return number("i") < _LEAST_ROUNDS.get(recipe.parameters["d"], _LEAST_ROUNDS["sha1"])
         case _:
