@@ -139,12 +139,14 @@ def wrap_hash(stored: str, costs: Argon2Costs = DEFAULT_COSTS) -> str | None:
     """The hash inside argon2id: ``$usermgr-wrap$<recipe>$argon2id$...``, without a password.
 
     argon2id is applied to the digest. Of the hash itself the recipe stays, from which a password
-    makes that digest again. None for what cannot be wrapped.
+    makes that digest again. None for what cannot be wrapped, or could not be read afterwards.
     """
     found = read(stored)
     if found is None or found.around is not None:
         return None
-    return f"{WRAPPED}{found.recipe.text()}{_hasher(costs).hash(found.digest)}"
+    made = f"{WRAPPED}{found.recipe.text()}{_hasher(costs).hash(found.digest)}"
+    again = read(made) if hash_problem(made) is None else None
+    return made if again is not None and again.recipe == found.recipe else None
 
 
 def _candidates(password: str) -> list[bytes]:

@@ -144,13 +144,15 @@ class StrengthenReport:
     """What ``password strengthen`` did.
 
     ``found`` counts the hashes below OWASP's minimum, ``formats`` by their formats; ``changed``
-    those that somebody replaced meanwhile. ``operations`` are the ids of the first and the last.
+    those that somebody replaced meanwhile, ``left`` those that cannot be wrapped.
+    ``operations`` are the ids of the first and the last.
     """
 
     found: int
     formats: dict[str, int]
     strengthened: int
     changed: int
+    left: int
     dry_run: bool
     operations: tuple[int, ...]
     seconds: float

@@ -180,6 +180,7 @@ def test_strengthen_wraps_what_is_below_the_minimum(cli: Command, database_url: 
         "formats": dry.json["formats"],
         "strengthened": 17,
         "changed": 0,
+        "left": 0,
         "dry_run": False,
         "operations": [2, 5],
         "seconds": 0,
@@ -228,6 +229,29 @@ def test_an_export_of_wrapped_hashes_is_imported_again(
     for number, password in ((0, "secret"), (1, "test12345"), (2, "secret")):
         words = ("user", "verify-password", f"{number}@example.com", "--password-stdin")
         assert cli(*words, stdin=password, env=env).exit_code == 0
+
+
+def test_what_cannot_be_wrapped_is_left_and_told(cli: Command, database_url: str) -> None:
+    """A recipe with so long a salt could not be read again."""
+    data = {"algorithm": "pbkdf2", "hashIterations": 1}
+    secret = {"value": "aGFzaA==", "salt": "c2Fs" * 150}
+    long = json.dumps({"credentialData": data, "secretData": secret})
+    weak = PUBLISHED["ldap"][0][1]
+    _import(
+        cli,
+        [
+            {"email": "long@example.com", "password_hash": long},
+            {"email": "weak@example.com", "password_hash": weak},
+        ],
+    )
+    done = cli(*STRENGTHEN)
+    assert (done.exit_code, done.json["strengthened"], done.json["changed"]) == (0, 1, 0)
+    assert (done.json["found"], done.json["left"]) == (2, 1)
+    assert done.stderr == (
+        "note: hashes that cannot be wrapped, and stay as they are: 1; only a new password "
+        "replaces them: usermgr user set-password\n"
+    )
+    assert _hashes(database_url)["long@example.com"] == long
 
 
 def test_more_than_a_hundred_are_asked_for(cli: Command, database_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from usermgr.hashes.deriving import matches
 from usermgr.hashes.reading import Hash
 from usermgr.hashes.recipes import Recipe
 from usermgr.hashes.strength import Strength, assess
-from usermgr.passwords import verify_password
+from usermgr.passwords import verify_password, wrap_hash
 
 ALL = [*PUBLISHED_HASHES, "!", "!$6$locked by an administrator"]
 
@@ -42,7 +43,7 @@ def test_what_is_published_is_recognised(stored: str) -> None:
         "$5$:alt$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5",
         "$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$",
         "pbkdf2_sha256$" + "9" * 11 + "$seasalt$8xBlGd3jVgvJ+92hWPxi5ww0uuAuAnKgC45eudxro7c=",
-        "pbkdf2_sha256$1$seasalt$" + "A" * 173,
+        "pbkdf2_sha256$1$seasalt$" + "A" * 172,
         "{SSHA}",
         "{CRYPT}$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7",
         "{CRYPT}anything of this length",
@@ -172,6 +173,46 @@ def _keycloak(algorithm: str, rounds: int, **more: str) -> str:
     }
     secret = {"value": "aGFzaA==", "salt": "c2FsdHNhbHQ="}
     return json.dumps({"credentialData": json.dumps(data), "secretData": json.dumps(secret)})
+
+
+def _long_keycloak(size: int) -> str:
+    return _keycloak("pbkdf2", 1).replace("aGFzaA==", base64.b64encode(bytes(size)).decode())
+
+
+def _long_aspnet(size: int) -> str:
+    head = bytes([1]) + b"".join(number.to_bytes(4, "big") for number in (2, 1000, 16))
+    return base64.b64encode(head + bytes(16) + bytes(size)).decode()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        _long_keycloak,
+        _long_aspnet,
+        lambda size: "pbkdf2:sha512:1$salt$" + "0a" * size,
+        lambda size: "$pbkdf2-sha512$1$c2FsdA$" + base64.b64encode(bytes(size)).decode(),
+        lambda size: "{PBKDF2}1$c2FsdA$" + base64.b64encode(bytes(size)).decode().rstrip("="),
+    ],
+)
+def test_a_digest_has_128_bytes_at_most(form: Callable[[int], str]) -> None:
+    assert hash_problem(form(128)) is None
+    assert hash_problem(wrap_hash(form(128)) or "") is None
+    for size in (129, 136):
+        told = "the password hash is in no format that is recognised"
+        assert hash_problem(form(size)) == told
+        assert find_problems([form(128), form(size)]) == {1: told}
+        assert wrap_hash(form(size)) is None
+
+
+def test_what_could_not_be_read_again_is_not_wrapped() -> None:
+    stored = _keycloak("pbkdf2", 1).replace("c2FsdHNhbHQ=", "c2Fs" * 150)
+    assert hash_problem(stored) is None
+    assert wrap_hash(stored) is None
+
+
+def test_a_recipe_in_the_alphabet_of_urls_is_wrapped() -> None:
+    wrapped = wrap_hash("$firebase-scrypt$r=1,m=4,sk=a_-b,ss=_-$" + B64)
+    assert hash_problem(wrapped or "") is None
 
 
 AROUND = "$argon2id$v=19$m=19456,t=2,p=1$" + B64
@@ -312,7 +353,8 @@ ALIKE = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$" + "A" * 43
         ALIKE.replace("c2F", "c=2F"),
         ALIKE.replace("c2F", "é"),
         ALIKE.replace("m=19456", "m=1945600"),
-        ALIKE + "A" * 130,
+        ALIKE + "A" * 128,
+        ALIKE + "A" * 129,
         ALIKE + "=",
         ALIKE + "\n",
         f"{ALIKE}\n{ALIKE}",
@@ -331,4 +373,4 @@ def test_many_at_once_are_judged_as_one_by_one(other: str, many: int) -> None:
     assert (problem is None) == (other in (ALIKE.replace("c2Fsd", "Zm9vY"), *OTHERS_TO_STORE))
 
 
-OTHERS_TO_STORE = (ALIKE + "A", ALIKE + "A" * 129, ALIKE + "=", "$6$abc$" + "A" * 86)
+OTHERS_TO_STORE = (ALIKE + "A", ALIKE + "A" * 128, ALIKE + "=", "$6$abc$" + "A" * 86)

@@ -111,12 +111,18 @@ def strengthen(
             _confirm(run, found)
         with _resumable(run), run.output.progress("strengthening", found) as progress:
             work.go(progress)
+    if work.left:
+        run.output.note(
+            f"note: hashes that cannot be wrapped, and stay as they are: {work.left}; only a new "
+            "password replaces them: usermgr user set-password"
+        )
     run.output.report(
         StrengthenReport(
             found=found,
             formats=dict(sorted(formats.items())),
             strengthened=work.strengthened,
             changed=work.changed,
+            left=work.left,
             dry_run=dry_run,
             operations=tuple(dict.fromkeys([*work.operations[:1], *work.operations[-1:]])),
             seconds=round(time.monotonic() - started, 3),
@@ -156,7 +162,7 @@ class _Strengthening:
 
     def __init__(self, ctx: typer.Context, run: AppContext, batch: int) -> None:
         self._ctx, self._run, self._batch = ctx, run, batch
-        self.strengthened = self.changed = 0
+        self.strengthened = self.changed = self.left = 0
         self.operations: list[int] = []
 
     def go(self, progress: Callable[[int], None]) -> None:
@@ -174,7 +180,8 @@ class _Strengthening:
             with self._run.operation(self._ctx, shows=StrengthenReport) as op:
                 stored = self._store(op, found, wrapped)
             self.strengthened += stored
-            self.changed += len(found) - stored
+            self.changed += len(found) - wrapped.count(None) - stored
+            self.left += wrapped.count(None)
             if stored:
                 self.operations = [*self.operations[:1], op.id]
 
@@ -184,7 +191,8 @@ class _Strengthening:
         from usermgr.passwords import wrap_hash
         from usermgr.services.hashing import on_all_cores
 
-        costs, done = self._run.settings.hash_costs, self.strengthened + self.changed
+        costs = self._run.settings.hash_costs
+        done = self.strengthened + self.changed + self.left
 
         def count(number: int) -> None:
             nonlocal done

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from usermgr.hash_limits import LANES_MAX, MEMORY_MAX, WORK_MAX
-from usermgr.hashes.foreign import aspnet_rounds, read_keycloak
+from usermgr.hashes.foreign import read_aspnet, read_keycloak
 from usermgr.hashes.recipes import (
     Costs,
     Recipe,
@@ -106,7 +106,7 @@ _COSTS: Final[dict[str, Callable[[str], Costs]]] = {
     "django-pbkdf2": _rounds,
     "werkzeug-pbkdf2": _rounds,
     "ldap-pbkdf2": _rounds,
-    "aspnet": lambda asked: round_costs(aspnet_rounds(asked)),
+    "aspnet": lambda asked: read_aspnet(asked)[0].costs(),
     "keycloak": lambda asked: read_keycloak(asked)[0].costs(),
     "scrypt": _scrypt,
     "werkzeug-scrypt": _werkzeug_scrypt,

@@ -6,7 +6,7 @@ import base64
 import json
 from typing import Any, Final
 
-from usermgr.hashes.recipes import Recipe, decode
+from usermgr.hashes.recipes import LENGTH_MAX, Recipe, decode
 
 _ASPNET_DIGESTS: Final = ("sha1", "sha256", "sha512")
 _KEYCLOAK_DIGESTS: Final = {
@@ -28,7 +28,11 @@ def read_keycloak(text: str) -> tuple[Recipe, bytes]:
         data, secret = _object(credential["credentialData"]), _object(credential["secretData"])
         salt, digest = decode(secret["salt"]), decode(secret["value"])
         algorithm, rounds = data["algorithm"], int(data["hashIterations"])
-        if not digest or rounds < 1 or credential.get("type", "password") != "password":
+        if (
+            not 0 < len(digest) <= LENGTH_MAX
+            or rounds < 1
+            or credential.get("type", "password") != "password"
+        ):
             raise ValueError("no password")
         if algorithm == "argon2":
             return Recipe("argon2", _argon2(data, rounds, digest), salt), digest
@@ -63,12 +67,6 @@ def _argon2(data: dict[str, Any], passes: int, digest: bytes) -> dict[str, str]:
     }
 
 
-def aspnet_rounds(beginning: str) -> int:
-    """The rounds that the first 16 characters of an ASP.NET Identity hash ask for."""
-    data = base64.b64decode(beginning)
-    return int.from_bytes(data[5:9], "big") if data[0] == 1 else 1000
-
-
 def read_aspnet(text: str) -> tuple[Recipe, bytes]:
     """The recipe and the digest of an ASP.NET Identity hash, version 2 or 3.
 
@@ -85,7 +83,7 @@ def read_aspnet(text: str) -> tuple[Recipe, bytes]:
             data[13 : 13 + length],
             data[13 + length :],
         )
-    if len(salt) < 16 or len(digest) < 16 or not rounds:
+    if len(salt) < 16 or not 16 <= len(digest) <= LENGTH_MAX or not rounds:
         raise ValueError("no hash of ASP.NET Identity")
     return Recipe(
         "pbkdf2", {"d": digest_name, "i": str(rounds), "l": str(len(digest))}, salt

@@ -16,8 +16,11 @@ from usermgr.hashes.recipes import WRAPPED
 
 _N: Final = "[0-9]{1,10}"
 _ENCODED: Final = "[A-Za-z0-9+/._-]"
-_ENCODED_MAX: Final = 172
-"""Salts and digests have up to 128 bytes: making a digest takes the longer, the longer it is."""
+_ENCODED_MAX: Final = 171
+"""Letters of base64 for up to 128 bytes, which is the most that a salt or a digest has here.
+
+In the two structures, Keycloak's and ASP.NET's, the digest is measured when it is read.
+"""
 
 _B64: Final = rf"{_ENCODED}{{1,{_ENCODED_MAX}}}={{0,2}}"
 _SALT: Final = rf"(?:{_B64})?"
@@ -61,10 +64,9 @@ FORMATS: Final = {
     "phpass": rf"\$[PH]\$({_CRYPT}){_CRYPT}{{30}}",
     # Version 2 has 49 bytes, the first of them 0; version 3 has 1, a number from 0 to 2, and at
     # least 45 bytes.
-    "aspnet": rf"(A(?:[A-P]{_PLAIN}{{14}}(?={_PLAIN}{{50}}==$)|QAAAA[AEI]{_PLAIN}{{9}}))"
-    rf"{_PLAIN}{{44,236}}={{0,2}}",
+    "aspnet": rf"((?:A[A-P]{_PLAIN}{{64}}==|AQAAAA[AEI]{_PLAIN}{{53,245}}={{0,2}}))",
     "keycloak": r"(\{[ -~]{20,2000}\})",
-    "wrapped": rf"{re.escape(WRAPPED)}([a-z0-9-]{{1,20}}\$[A-Za-z0-9+/=,.-]{{1,600}}"
+    "wrapped": rf"{re.escape(WRAPPED)}([a-z0-9-]{{1,20}}\$[A-Za-z0-9+/=,._-]{{1,600}}"
     rf"\$argon2id\$v=19\$m={_N},t={_N},p={_N})\${_B64}\${_B64}",
     "none": "(!)[ -~]{0,200}",
 }
