@@ -175,6 +175,13 @@ def _keycloak(algorithm: str, rounds: int, **more: str) -> str:
     return json.dumps({"credentialData": json.dumps(data), "secretData": json.dumps(secret)})
 
 
+def test_a_number_of_many_digits_is_told_shortly() -> None:
+    stored = _keycloak("pbkdf2", int("7" * 1800))
+    told = "the 7e1799 rounds of the password hash are more than 5000000"
+    assert hash_problem(stored) == told
+    assert find_problems([ALL[0], stored]) == {1: told}
+
+
 def _long_keycloak(size: int) -> str:
     return _keycloak("pbkdf2", 1).replace("aGFzaA==", base64.b64encode(bytes(size)).decode())
 

@@ -25,12 +25,12 @@ from usermgr.hashes.recipes import (
 EXPONENT_MAX: Final = 15
 ROUNDS_MAX: Final = 5_000_000
 UNRECOGNISED: Final = "the password hash is in no format that is recognised"
-_PHPASS_DIGITS: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+PHPASS_DIGITS: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def phpass_exponent(letter: str) -> int:
     """The power of 2 that phpass writes as one letter."""
-    return _PHPASS_DIGITS.index(letter)
+    return PHPASS_DIGITS.index(letter)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -51,7 +51,7 @@ def problem(form: str, asked: str) -> str | None:
 def excess(costs: Costs) -> str | None:
     """Which limit the costs exceed."""
     if costs.rounds > ROUNDS_MAX:
-        return f"the {costs.rounds} rounds of the password hash are more than {ROUNDS_MAX}"
+        return f"the {_short(costs.rounds)} rounds of the password hash are more than {ROUNDS_MAX}"
     if costs.exponent > EXPONENT_MAX:
         return f"the bcrypt cost {costs.exponent} of the password hash is above {EXPONENT_MAX}"
     if costs.memory > MEMORY_MAX:
@@ -59,6 +59,11 @@ def excess(costs: Costs) -> str | None:
     if costs.memory * costs.passes > WORK_MAX or costs.lanes > LANES_MAX:
         return "the password hash takes too many passes or threads"
     return None
+
+
+def _short(number: int) -> str:
+    digits = str(number)
+    return digits if len(digits) <= 12 else f"{digits[0]}e{len(digits) - 1}"
 
 
 def _rounds(asked: str) -> Costs:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from usermgr.errors import InvalidInput
+from usermgr.hashes.caps import PHPASS_DIGITS
 from usermgr.hashes.reading import Hash
 from usermgr.hashes.recipes import Recipe, decode
 
@@ -154,9 +155,6 @@ def _last(kind: Any, password: bytes) -> bytes:
     return made.rpartition("$")[2].encode()
 
 
-_PHPASS_ALPHABET: Final = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
 def _phpass(recipe: Recipe, password: bytes) -> bytes:
     """Source: Openwall, Portable PHP password hashing framework, PasswordHash.php."""
     made = hashlib.md5(recipe.salt + password, usedforsecurity=False).digest()
@@ -165,7 +163,7 @@ def _phpass(recipe: Recipe, password: bytes) -> bytes:
     # Three bytes become four letters, the lowest bits first.
     groups = (int.from_bytes(made[at : at + 3], "little") for at in range(0, 16, 3))
     letters = (group >> shift & 63 for group in groups for shift in (0, 6, 12, 18))
-    return bytes(_PHPASS_ALPHABET[letter] for letter in letters)[:22]
+    return "".join(PHPASS_DIGITS[letter] for letter in letters)[:22].encode()
 
 
 _ALGORITHMS: Final[dict[str, Callable[[Recipe, bytes], bytes]]] = {
