@@ -178,19 +178,6 @@ def delete_expired(op: Operation, selected: str) -> int:
     return op.connection.execute(statement).rowcount
 
 
-def keep_passwords(op: Operation, selected: str) -> None:
-    """Keep the password hashes of the users, which are about to be replaced."""
-    op.recycled = True
-    op.connection.execute(
-        text(
-            "INSERT INTO recycled_passwords (operation_id, user_id, password)"
-            " SELECT :operation, id, password FROM users"
-            f" WHERE id IN (SELECT user_id FROM {selected})"
-        ),
-        {"operation": op.id},
-    )
-
-
 def _with_created_in(dialect: str) -> str:
     if dialect == "sqlite":
         return f"json_set({image_sql(dialect)}, '$.created_in', u.created_in)"
