@@ -254,6 +254,23 @@ def test_what_cannot_be_wrapped_is_left_and_told(cli: Command, database_url: str
     assert _hashes(database_url)["long@example.com"] == long
 
 
+def test_what_the_bin_keeps_is_told(cli: Command) -> None:
+    weak = PUBLISHED["ldap"][0][1]
+    _import(cli, [{"email": f"{n}@example.com", "password_hash": weak} for n in range(3)])
+    assert cli("user", "delete", "0@example.com", "--yes").exit_code == 0
+    assert cli("user", "set-password", "1@example.com").exit_code == 0
+
+    done = cli(*STRENGTHEN)
+
+    assert (done.exit_code, done.json["strengthened"]) == (0, 1)
+    assert done.stderr == (
+        "note: hashes below OWASP's minimum that the recycle bin keeps as they are: 2; "
+        "usermgr bin sweep --older-than 0 removes them, and with them the way back\n"
+    )
+    assert cli("bin", "sweep", "--older-than", "0", "--yes").exit_code == 0
+    assert cli(*STRENGTHEN).stderr == ""
+
+
 def test_more_than_a_hundred_are_asked_for(cli: Command, database_url: str) -> None:
     stored = PUBLISHED["ldap"][0][1]
     _import(cli, [{"email": f"{n}@example.com", "password_hash": stored} for n in range(101)])

@@ -111,6 +111,7 @@ def strengthen(
             _confirm(run, found)
         with _resumable(run), run.output.progress("strengthening", found) as progress:
             work.go(progress)
+    _tell_of_bin(run)
     if work.left:
         run.output.note(
             f"note: hashes that cannot be wrapped, and stay as they are: {work.left}; only a new "
@@ -128,6 +129,18 @@ def strengthen(
             seconds=round(time.monotonic() - started, 3),
         )
     )
+
+
+def _tell_of_bin(run: AppContext) -> None:
+    from usermgr.services.password_report import count_legacy_in_bin
+
+    with run.read(shows=StrengthenReport) as connection:
+        kept = count_legacy_in_bin(connection, run.settings.hash_costs)
+    if kept:
+        run.output.note(
+            f"note: hashes below OWASP's minimum that the recycle bin keeps as they are: {kept}; "
+            "usermgr bin sweep --older-than 0 removes them, and with them the way back"
+        )
 
 
 def _confirm(run: AppContext, found: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, func, select
 
-from usermgr.db.models import users
+from usermgr.db.models import recycled_passwords, recycled_users, users
 from usermgr.db.sql import instant
 from usermgr.hash_limits import Argon2Costs
 from usermgr.hashes.strength import Strength, assess
@@ -75,6 +75,15 @@ def count_legacy(connection: Connection, costs: Argon2Costs) -> Counter[str]:
         if assessment.strength is Strength.LEGACY:
             found[assessment.format] += 1
     return found
+
+
+def count_legacy_in_bin(connection: Connection, costs: Argon2Costs) -> int:
+    """How many hashes in the recycle bin are below OWASP's minimum; they are never wrapped."""
+    return sum(
+        assess(stored, costs).strength is Strength.LEGACY
+        for column in (recycled_users.c.password, recycled_passwords.c.password)
+        for (stored,) in _stream(connection, column)
+    )
 
 
 def next_legacy(
