@@ -190,6 +190,15 @@ def test_a_sweep_asks_before_the_time_and_keeps_what_is_newer(
     )
 
 
+def test_who_came_back_is_not_counted_by_a_sweep(cli: Command, database_url: str) -> None:
+    cli("user", "delete", "2", "--yes")
+    cli("user", "restore", "2")
+    cli("user", "delete", "2", "--yes")
+    assert len(cli("bin", "list", "-o", "json").json) == 1
+    swept = cli("bin", "sweep", "--older-than", "0", "--yes", "-o", "json")
+    assert (swept.json["users"], _kept(database_url)[0]) == (1, 0)
+
+
 def test_what_is_too_old_goes_when_something_new_comes(cli: Command, database_url: str) -> None:
     env = {"USERMGR_RETENTION_DAYS": "0"}
     cli("user", "delete", "2", "--yes")

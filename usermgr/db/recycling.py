@@ -9,7 +9,12 @@ from sqlalchemy import Connection, bindparam, text
 
 from usermgr.db.models import Instant
 
-TABLES: Final = ("recycled_grants", "recycled_users", "recycled_passwords")
+_ROWS: Final = (
+    "recycled_grants WHERE",
+    "recycled_users WHERE restored_in IS NOT NULL AND",
+    "recycled_users WHERE",
+    "recycled_passwords WHERE",
+)
 
 _OLDEST: Final = """
     SELECT count(*) FROM operations WHERE started_at < :before AND id IN (
@@ -19,14 +24,17 @@ _OLDEST: Final = """
 
 
 def sweep(connection: Connection, before: datetime) -> dict[str, int]:
-    """Remove for good what was put in before that moment; returns the numbers of rows by table."""
+    """Remove for good what was put in before that moment; returns the numbers of rows by table.
+
+    Users who have come back are removed as well, and not counted.
+    """
     removed = {}
-    for table in TABLES:
+    for rows in _ROWS:
         statement = text(
-            f"DELETE FROM {table} WHERE operation_id IN"
+            f"DELETE FROM {rows} operation_id IN"
             " (SELECT id FROM operations WHERE started_at < :before)"
         ).bindparams(bindparam("before", before, Instant()))
-        removed[table] = connection.execute(statement).rowcount
+        removed[rows.partition(" ")[0]] = connection.execute(statement).rowcount
     return removed
 
 

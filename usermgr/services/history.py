@@ -176,7 +176,8 @@ def _recycled(
 
 
 def _recycled_image(connection: Connection, row: Row[Any]) -> dict[str, Any]:
-    """The image of a user in the recycle bin, by the names that roles and claims have now."""
+    """The image of a user in the recycle bin, by the names that roles and claims have now, or that
+    the role had last."""
     held = connection.execute(
         select(
             recycled_grants.c.claim_id,
@@ -191,7 +192,15 @@ def _recycled_image(connection: Connection, row: Row[Any]) -> dict[str, Any]:
         )
     )
     grants = [plain(dict(grant._mapping)) for grant in held]
-    role = connection.execute(select(roles.c.description).where(roles.c.id == row.role_id)).scalar()
+    last_name = (
+        select(changes.c.name)
+        .where(changes.c.entity == "role", changes.c.entity_id == row.role_id)
+        .order_by(changes.c.id.desc())
+        .limit(1)
+    )
+    present = select(roles.c.description).where(roles.c.id == row.role_id)
+    name = func.coalesce(present.scalar_subquery(), last_name.scalar_subquery())
+    role = connection.execute(select(name)).scalar()
     user = User(
         id=row.id,
         name=row.name,
