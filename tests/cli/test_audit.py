@@ -186,6 +186,9 @@ BROKEN = {
     "UPDATE changes SET before = NULL WHERE id = 7": (
         "change 7 of operation 7 was changed after it was sealed (seal 2)"
     ),
+    "UPDATE changes SET before = 'null' WHERE id = 5": (
+        "change 5 of operation 5 was changed after it was sealed (seal 1)"
+    ),
     "UPDATE changes SET salt = NULL WHERE id = 5": (
         "change 5 of operation 5 was changed after it was sealed (seal 1)"
     ),
@@ -372,6 +375,46 @@ def test_what_sqlite_keeps_in_any_column_is_a_broken_row(
     assert run("audit", "verify").stderr.startswith("error: change 5 of operation 5 was changed ")
     tamper(migrated_sqlite_url, f"UPDATE operations SET started_at = {stored} WHERE id = 2")
     assert run("audit", "verify").stderr.startswith("error: operation 2 was changed after ")
+
+
+@pytest.mark.parametrize(
+    ("statement", "row"),
+    [
+        (
+            'UPDATE changes SET "after" = \'{"role_id":1,"email":"evil@example.org",\''
+            ' || substr("after", 2) WHERE id = 5',
+            "change 5 of operation 5",
+        ),
+        (
+            'UPDATE changes SET "after" = replace("after", \'"grants": [{\','
+            ' \'"grants": [{"claim_id":1,\') WHERE id = 8',
+            "change 8 of operation 8",
+        ),
+        (
+            "UPDATE operations SET counts = '{\"user.create\":9,' || substr(counts, 2)"
+            " WHERE id = 5",
+            "operation 5",
+        ),
+    ],
+)
+def test_a_key_that_stands_in_an_object_twice(
+    migrated_sqlite_url: str, statement: str, row: str
+) -> None:
+    """Of two equal keys SQLite reads the first, Python the last, which is the true one here."""
+
+    def run(*words: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None) -> Result:
+        return run_inside(
+            words, stdin, {"USERMGR_DATABASE_URL": migrated_sqlite_url, **(env or {})}
+        )
+
+    create_company(run)
+    run("user", "update", "1", "--name", "Ana S")
+    run("user", "grant", "1", "reports:export")
+    run("audit", "seal")
+    tamper(migrated_sqlite_url, statement)
+    done = run("audit", "verify")
+    assert done.exit_code == 8
+    assert done.stderr.startswith(f"error: {row} was changed after it was sealed ")
 
 
 def test_seals_at_once(cli: Command, cli_process: Command) -> None:

@@ -94,10 +94,26 @@ _ENCODE = json.JSONEncoder(
 
 
 def _parsed(stored: Any) -> Any:
-    """What the JSON means; what is none has a form of its own."""
+    """What the JSON means; what is none has a form of its own.
+
+    So has null, which is not the same as nothing, and an object that has a key twice, of which
+    every reader may take another one.
+    """
     if stored is None:
         return None
     try:
-        return json.loads(stored)
+        parsed = _DECODE(stored)
     except (ValueError, TypeError, RecursionError):
         return {"unreadable": stored}
+    return {"unreadable": stored} if parsed is None else parsed
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object. Raises ValueError when a key stands in it twice."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands in the object twice")
+    return made
+
+
+_DECODE = json.JSONDecoder(object_pairs_hook=_once).decode
