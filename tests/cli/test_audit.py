@@ -375,24 +375,69 @@ def test_what_sqlite_keeps_in_any_column_is_a_broken_row(
     assert run("audit", "verify").stderr.startswith("error: change 5 of operation 5 was changed ")
     tamper(migrated_sqlite_url, f"UPDATE operations SET started_at = {stored} WHERE id = 2")
     assert run("audit", "verify").stderr.startswith("error: operation 2 was changed after ")
+    tamper(migrated_sqlite_url, *EVERY_SEAL)
+    run("audit", "seal")
+    tamper(migrated_sqlite_url, f"UPDATE seals SET sealed_at = {stored}")
+    done = run("audit", "verify")
+    assert done.exit_code == 8
+    assert done.stderr.startswith("error: the digest of seal 1 is not that of what it covers: ")
+
+
+ON_POSTGRESQL = {
+    "UPDATE operations SET started_at = (started_at::text || ' BC')::timestamptz WHERE id = 3": (
+        "operation 3 was changed after it was sealed (seal 1)"
+    ),
+    "UPDATE operations SET finished_at = finished_at + interval '10000 years' WHERE id = 3": (
+        "operation 3 was changed after it was sealed (seal 1)"
+    ),
+    "UPDATE operations SET finished_at = '-infinity' WHERE id = 3": (
+        "operation 3 was changed after it was sealed (seal 1)"
+    ),
+    **{
+        f"UPDATE seals SET sealed_at = {sealed_at}": (
+            "the digest of seal 1 is not that of what it covers: the seal was changed, or its rows"
+            " and blocks"
+        )
+        for sealed_at in ("(sealed_at::text || ' BC')::timestamptz", "'infinity'")
+    },
+}
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+@pytest.mark.usefixtures("sealed")
+def test_times_that_only_postgresql_knows(database: Database) -> None:
+    found = {}
+    for statement in ON_POSTGRESQL:
+        with tampered(database, [statement]) as connection:
+            try:
+                verify_history(connection)
+            except Mismatch as error:
+                found[statement] = error.message
+    assert found == ON_POSTGRESQL
 
 
 @pytest.mark.parametrize(
     ("statement", "row"),
     [
         (
-            'UPDATE changes SET "after" = \'{"role_id":1,"email":"evil@example.org",\''
-            ' || substr("after", 2) WHERE id = 5',
+            (
+                'UPDATE changes SET "after" = \'{"role_id":1,"email":"evil@example.org",\''
+                ' || substr("after", 2) WHERE id = 5'
+            ),
             "change 5 of operation 5",
         ),
         (
-            'UPDATE changes SET "after" = replace("after", \'"grants": [{\','
-            ' \'"grants": [{"claim_id":1,\') WHERE id = 8',
+            (
+                'UPDATE changes SET "after" = replace("after", \'"grants": [{\','
+                ' \'"grants": [{"claim_id":1,\') WHERE id = 8'
+            ),
             "change 8 of operation 8",
         ),
         (
-            "UPDATE operations SET counts = '{\"user.create\":9,' || substr(counts, 2)"
-            " WHERE id = 5",
+            (
+                "UPDATE operations SET counts = '{\"user.create\":9,' || substr(counts, 2)"
+                " WHERE id = 5"
+            ),
             "operation 5",
         ),
     ],

@@ -26,7 +26,11 @@ BATCH: Final = 1_000
 
 INSTANTS: Final = ("started_at", "finished_at")
 
-_UTC: Final = """to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS {0}"""
+_UTC: Final = """
+    CASE WHEN {0} BETWEEN '0001-01-01 00:00:00Z' AND '9999-12-31 23:59:59.999999Z'
+    THEN to_char({0} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+    ELSE CAST(extract(epoch FROM {0}) AS text) END AS {0}
+"""
 _DIALECT: Final = {
     "postgresql": {
         "instant": _UTC,
@@ -75,7 +79,22 @@ class Key(NamedTuple):
 
 
 Raw = Mapping[Any, Any]
-"""A row by the names of its columns: instants as RFC 3339 text, JSON as the text it is."""
+"""A row by the names of its columns: instants as RFC 3339 text, JSON as the text it is.
+
+An instant beyond the years 1 to 9999 is told in seconds since 1970, whatever era it is of.
+"""
+
+
+class StoredSeal(NamedTuple):
+    """A seal as it is stored, whoever stored it; ``sealed_at`` as text, like every instant."""
+
+    id: int
+    sealed_at: Any
+    operations: Any
+    changes: Any
+    previous: Any
+    digest: Any
+    signature: Any
 
 
 def sealed_keys(connection: Connection, first: int, last: int) -> Iterator[Key]:
@@ -136,7 +155,11 @@ def lock_seals(connection: Connection) -> None:
 
 def last_seal(connection: Connection) -> Row[Any] | None:
     """The newest seal, None without one."""
-    return connection.execute(_seals("ORDER BY id DESC LIMIT 1")).first()
+    statement = text(
+        "SELECT id, sealed_at, operations, changes, previous, digest, public_key, signature"
+        " FROM seals ORDER BY id DESC LIMIT 1"
+    )
+    return connection.execute(statement.columns(sealed_at=Instant())).first()
 
 
 def has_seal(connection: Connection, seal_id: int) -> bool:
@@ -145,10 +168,23 @@ def has_seal(connection: Connection, seal_id: int) -> bool:
     return bool(connection.execute(found, {"id": seal_id}).scalar())
 
 
-def seals(connection: Connection, last: int) -> Iterator[Row[Any]]:
+def last_seal_id(connection: Connection) -> int:
+    """The id of the newest seal, 0 without one."""
+    return connection.execute(text("SELECT max(id) FROM seals")).scalar() or 0
+
+
+def seals(connection: Connection, last: int) -> Iterator[StoredSeal]:
     """The seals up to ``last`` by id, streamed."""
-    statement = _seals("WHERE id <= :last ORDER BY id")
-    yield from connection.execute(statement, {"last": last}, execution_options={"yield_per": BATCH})
+    on_sqlite = connection.dialect.name == "sqlite"
+    sealed_at = _DIALECT[connection.dialect.name]["instant"].format("sealed_at")
+    statement = text(
+        f"SELECT id, {sealed_at}, operations, changes, previous, digest, signature"
+        " FROM seals WHERE id <= :last ORDER BY id"
+    )
+    rows = connection.execute(statement, {"last": last}, execution_options={"yield_per": BATCH})
+    for row in rows:
+        seal = StoredSeal(*row)
+        yield seal._replace(sealed_at=_instant(seal.sealed_at)) if on_sqlite else seal
 
 
 def take_operations(connection: Connection, seal_id: int) -> int:
@@ -187,13 +223,6 @@ def store_seal(connection: Connection, seal: Mapping[str, Any]) -> None:
     values = ", ".join(f":{column}" for column in columns)
     statement = text(f"INSERT INTO seals ({', '.join(columns)}) {overriding} VALUES ({values})")
     connection.execute(statement.bindparams(bindparam("sealed_at", type_=Instant())), seal)
-
-
-def _seals(order: str) -> Any:
-    return text(
-        "SELECT id, sealed_at, operations, changes, previous, digest, public_key, signature"
-        f" FROM seals {order}"
-    ).columns(sealed_at=Instant())
 
 
 def _stream(

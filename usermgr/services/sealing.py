@@ -60,7 +60,7 @@ def seal_history(
         rows += len(lines)
         progress(rows)
     changes = rows - operations
-    digest = running.end(seal_id, at, operations, changes)
+    digest = running.end(seal_id, instant(at), operations, changes)
     public_key, signature = sign(digest) if sign else (None, None)
     made = Seal(seal_id, at, operations, changes, previous, digest, public_key, signature)
     evidence.store_seal(connection, {name: getattr(made, name) for name in made.__slots__})
@@ -82,11 +82,11 @@ class Digest:
         for line in lines:
             self._hash.update(f"{line}\n".encode())
 
-    def end(self, seal_id: int, sealed_at: datetime, operations: Any, changes: Any) -> str:
-        """The digest in hexadecimal digits."""
+    def end(self, seal_id: int, sealed_at: Any, operations: Any, changes: Any) -> str:
+        """The digest in hexadecimal digits; ``sealed_at`` is RFC 3339 text, if it is an instant."""
         data = {
             "id": seal_id,
-            "sealed_at": instant(sealed_at),
+            "sealed_at": sealed_at,
             "operations": operations,
             "changes": changes,
         }

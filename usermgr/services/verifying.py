@@ -7,9 +7,10 @@ from itertools import groupby, zip_longest
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from usermgr.db import evidence, evidence_gaps
+from usermgr.db.evidence import StoredSeal
 from usermgr.errors import InvalidInput, Mismatch
 from usermgr.names import visible
 from usermgr.records import AuditReport
@@ -56,10 +57,9 @@ def verify_history(
     that cannot be a digest. ``progress`` is told the number of rows that are done so far.
     """
     wanted = _read_anchor(anchor)
-    newest = evidence.last_seal(connection)
-    walk = _Walk(connection, newest.id if newest else 0, progress)
+    walk = _Walk(connection, evidence.last_seal_id(connection), progress)
     anchored = False
-    last: Row[Any] | None = None
+    last: StoredSeal | None = None
     for seal in evidence.seals(connection, walk.last):
         walk.verify(seal, last)
         anchored = anchored or seal.digest == wanted
@@ -93,7 +93,7 @@ class _Walk:
         self._lines = _Groups(_lines(connection, last))
         self._leaves = _Groups(sealed_leaves(connection, 0, last), lambda leaf: leaf.key.seal_id)
 
-    def verify(self, seal: Row[Any], before: Row[Any] | None) -> None:
+    def verify(self, seal: StoredSeal, before: StoredSeal | None) -> None:
         """Verify one seal. Raises Mismatch."""
         self._require_next(seal, before)
         difference = None
@@ -123,7 +123,7 @@ class _Walk:
             if (left := groups.next_group()) is not None:
                 raise _missing(left)
 
-    def _require_next(self, seal: Row[Any], before: Row[Any] | None) -> None:
+    def _require_next(self, seal: StoredSeal, before: StoredSeal | None) -> None:
         expected = before.id + 1 if before else 1
         if seal.id != expected:
             raise _missing(expected)
@@ -147,7 +147,7 @@ class _Walk:
             self._progress(self.rows)
 
     def _tell(
-        self, seal: Row[Any], where: _Difference | None, *, blocks_hold: bool, rows_hold: bool
+        self, seal: StoredSeal, where: _Difference | None, *, blocks_hold: bool, rows_hold: bool
     ) -> Mismatch:
         if where is None:
             told = "is not that of what it covers: the seal was changed, or its rows and blocks"
@@ -228,7 +228,7 @@ def _refuse_gaps(connection: Connection) -> None:
         )
 
 
-def _check_signature(last: Row[Any] | None, check: Check) -> None:
+def _check_signature(last: StoredSeal | None, check: Check) -> None:
     if last is None:
         raise _broken("there is no seal that could be signed", problem="signature")
     if not check(last.digest, last.signature):
