@@ -226,6 +226,9 @@ BROKEN = {
     "INSERT INTO sealed_operations VALUES (9, 1)": (
         "operation 9 was put in after the sealing (seal 1)"
     ),
+    "INSERT INTO sealed_operations VALUES (99, 1)": (
+        "operation 99 was put into a seal, and is not there"
+    ),
     "INSERT INTO changes (operation_id, entity, entity_id, name, action)"
     " VALUES (5, 'user', 1, 'ana@example.com', 'grant')": (
         "change 10 of operation 5 was put in after the sealing (seal 1)"
@@ -381,6 +384,34 @@ def test_what_sqlite_keeps_in_any_column_is_a_broken_row(
     done = run("audit", "verify")
     assert done.exit_code == 8
     assert done.stderr.startswith("error: the digest of seal 1 is not that of what it covers: ")
+
+
+@pytest.mark.usefixtures("sealed")
+@pytest.mark.parametrize(
+    ("table", "new", "row"),
+    [
+        ("operations", "actor = 'mallory' WHERE id = 3", "operation 3 "),
+        ("changes", "name = 'eve@example.com' WHERE id = 5", "change 5 of operation 5 "),
+        ("changes", "operation_id = 9 WHERE id = 5", "change 5 of operation 5 "),
+    ],
+)
+@pytest.mark.parametrize("which_comes_first", ["true", "forged"])
+def test_a_second_row_of_the_same_id(
+    database: Database, table: str, new: str, row: str, which_comes_first: str
+) -> None:
+    """Without the primary key an id proves nothing; the copy is another row beside the true one."""
+    rows = ("SELECT * FROM kept", "SELECT * FROM forged")
+    if which_comes_first == "forged":
+        rows = rows[::-1]
+    statements = [
+        f"CREATE TABLE kept AS SELECT * FROM {table}",
+        f"CREATE TABLE forged AS SELECT * FROM {table} WHERE {new.partition('WHERE ')[2]}",
+        f"UPDATE forged SET {new}",
+        f"DROP TABLE {table}" + ("" if database.is_sqlite else " CASCADE"),
+        f"CREATE TABLE {table} AS {' UNION ALL '.join(rows)}",
+    ]
+    with tampered(database, statements) as connection, pytest.raises(Mismatch, match=row):
+        verify_history(connection)
 
 
 ON_POSTGRESQL = {

@@ -126,22 +126,24 @@ def history_keys(
 def rows_of(connection: Connection, keys: Iterator[Key]) -> Iterator[tuple[Key, Raw, Raw | None]]:
     """The keys with their operation and change, which is None for an operation itself.
 
-    Keys whose row is not there are passed over.
+    Keys whose row is not there are passed over. Those of which there are several rows, where
+    somebody dropped the primary key, come with each of them.
     """
     while batch := list(islice(keys, BATCH)):
         made = _fetch(connection, _OPERATIONS, {key.operation_id for key in batch})
         changed = _fetch(connection, _CHANGES, {key.change_id for key in batch if key.change_id})
         for key in batch:
-            change = changed.get(key.change_id)
-            if key.change_id and change is not None:
-                yield key, made.get(key.operation_id, {}), change
-            elif not key.change_id and key.operation_id in made:
-                yield key, made[key.operation_id], None
+            operations = made.get(key.operation_id, [])
+            if key.change_id:
+                operation = operations[0] if operations else {}
+                yield from ((key, operation, row) for row in changed.get(key.change_id, []))
+            else:
+                yield from ((key, row, None) for row in operations)
 
 
 def changes_by_id(connection: Connection, ids: Sequence[int]) -> dict[int, Raw]:
     """The changes with these ids."""
-    return _fetch(connection, _CHANGES, set(ids))
+    return {key: rows[-1] for key, rows in _fetch(connection, _CHANGES, set(ids)).items()}
 
 
 def lock_seals(connection: Connection) -> None:
@@ -235,9 +237,10 @@ def _stream(
     return (Key(*row) for row in rows)
 
 
-def _fetch(connection: Connection, statement: str, ids: set[int]) -> dict[int, Raw]:
+def _fetch(connection: Connection, statement: str, ids: set[int]) -> dict[int, list[Raw]]:
+    found: dict[int, list[Raw]] = {}
     if not ids:
-        return {}
+        return found
     on_sqlite = connection.dialect.name == "sqlite"
     words = _DIALECT[connection.dialect.name]
     columns = {name: words["instant"].format(name) for name in INSTANTS}
@@ -245,7 +248,9 @@ def _fetch(connection: Connection, statement: str, ids: set[int]) -> dict[int, R
     selected = text(statement.format(ids=words["ids"], **columns))
     wanted: Any = json.dumps(sorted(ids)) if on_sqlite else sorted(ids)
     rows = connection.execute(selected, {"ids": wanted}).mappings()
-    return {row["id"]: _with_instants(row) if on_sqlite else row for row in rows}
+    for row in rows:
+        found.setdefault(row["id"], []).append(_with_instants(row) if on_sqlite else row)
+    return found
 
 
 def _with_instants(row: RowMapping) -> Raw:

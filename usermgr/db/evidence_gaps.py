@@ -18,6 +18,10 @@ _ORPHAN: Final = """
     SELECT min(c.id) FROM changes c WHERE NOT EXISTS
     (SELECT 1 FROM operations o WHERE o.id = c.operation_id)
 """
+_NO_ROW: Final = """
+    SELECT min(s.operation_id) FROM sealed_operations s WHERE NOT EXISTS
+    (SELECT 1 FROM operations o WHERE o.id = s.operation_id)
+"""
 _UNSEALED: Final = """
     SELECT count(*) FROM operations o WHERE NOT EXISTS
     (SELECT 1 FROM sealed_operations s WHERE s.operation_id = o.id)
@@ -44,6 +48,11 @@ def find_missing_seal(connection: Connection) -> int | None:
 def find_orphan(connection: Connection) -> int | None:
     """A change whose operation is not there."""
     return _number(connection, _ORPHAN)
+
+
+def find_sealed_without_row(connection: Connection) -> int | None:
+    """An operation that a seal covers, and that is not there."""
+    return _number(connection, _NO_ROW)
 
 
 def count_unsealed(connection: Connection) -> int:

@@ -213,12 +213,18 @@ def _lines(connection: Connection, last: int) -> Iterator[_Line]:
 
 def _refuse_gaps(connection: Connection) -> None:
     """Raise Mismatch for what no seal tells of: seals that are gone, changes of no operation,
-    erasures that nobody recorded."""
+    operations that were sealed in advance, erasures that nobody recorded."""
     if (seal_id := evidence_gaps.find_missing_seal(connection)) is not None:
         raise _missing(seal_id)
     if (change_id := evidence_gaps.find_orphan(connection)) is not None:
         raise _broken(
             f"change {change_id} belongs to no operation", problem="orphan", row=f"c{change_id}"
+        )
+    if (operation_id := evidence_gaps.find_sealed_without_row(connection)) is not None:
+        raise _broken(
+            f"operation {operation_id} was put into a seal, and is not there",
+            problem="inserted",
+            row=f"o{operation_id}",
         )
     if (change_id := evidence_gaps.find_unrecorded_erasure(connection)) is not None:
         raise _broken(
