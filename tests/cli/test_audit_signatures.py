@@ -72,6 +72,37 @@ def test_only_the_newest_seal_has_to_be_signed(cli: Command) -> None:
     assert '"message": "seal 3, the newest, is not signed"' in done.stderr
 
 
+def test_a_seal_that_is_there_already_is_not_signed_later(cli: Command) -> None:
+    create_company(cli)
+    cli("audit", "seal")
+
+    done = cli("audit", "seal", "--key", "ours.pem", "-o", "json")
+
+    assert (done.exit_code, done.json["signature"]) == (0, None)
+    assert done.stderr == (
+        "note: nothing to seal since seal 1, which is not signed: it stays so until something"
+        " changes\n"
+    )
+    cli("user", "disable", "1")
+    cli("audit", "seal", "--key", "ours.pem")
+    again = cli("audit", "seal", "--key", "ours.pem")
+    assert again.stderr == "note: nothing to seal since seal 2\n"
+
+
+@pytest.mark.parametrize(
+    "words", [("--public-key", "ours.pub"), ("--anchor", "0" * 64)], ids=["key", "anchor"]
+)
+def test_a_database_without_a_seal_is_not_accused(cli: Command, words: tuple[str, ...]) -> None:
+    create_company(cli)
+    done = cli("audit", "verify", *words)
+    assert (done.exit_code, done.stdout) == (8, "")
+    assert done.stderr == (
+        "error: this database has no seal\n"
+        "hint: look whether it is the right one with: usermgr config show; the first seal is made"
+        " by usermgr audit seal\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("statement", "told"),
     [
@@ -103,7 +134,7 @@ def test_seals_that_were_made_anew_have_a_signature_of_another_key(
         *(f"DELETE FROM {table}" for table in tables),
     )
     none = cli("audit", "verify", "--public-key", "ours.pub")
-    assert none.stderr.splitlines()[0] == "error: there is no seal that could be signed"
+    assert (none.exit_code, none.stderr.splitlines()[0]) == (8, "error: this database has no seal")
     cli("audit", "seal", "--key", "theirs.pem")
     assert cli("audit", "verify", "--public-key", "theirs.pub").exit_code == 0
 

@@ -46,10 +46,16 @@ def seal(
     ):
         sealed = seal_history(connection, now, sign=sign, progress=bar.rows)
     if not sealed.made:
-        since = f" since seal {sealed.seal.id}" if sealed.seal else ""
-        run.output.note(f"note: nothing to seal{since}")
+        run.output.note(_nothing(sealed.seal, to_be_signed=sign is not None))
     if sealed.seal:
         run.output.record(sealed.seal)
+
+
+def _nothing(newest: Seal | None, *, to_be_signed: bool) -> str:
+    since = f" since seal {newest.id}" if newest else ""
+    if newest and to_be_signed and newest.signature is None:
+        since += ", which is not signed: it stays so until something changes"
+    return f"note: nothing to seal{since}"
 
 
 @app.command()

@@ -53,8 +53,9 @@ def verify_history(
     """Recompute every seal. Raises Mismatch for the first thing that is not as it was sealed.
 
     ``anchor`` is the digest of any seal, kept elsewhere: it must be one of the chain's. ``check``
-    must find the newest seal signed, and with it what it covers. Raises InvalidInput for an anchor
-    that cannot be a digest. ``progress`` is told the number of rows that are done so far.
+    must find the newest seal signed, and with it what it covers. Neither is without a seal. Raises
+    InvalidInput for an anchor that cannot be a digest. ``progress`` is told the number of rows that
+    are done so far.
     """
     wanted = _read_anchor(anchor)
     walk = _Walk(connection, evidence.last_seal_id(connection), progress)
@@ -66,12 +67,14 @@ def verify_history(
         last = seal
     walk.end()
     _refuse_gaps(connection)
+    if last is None and (wanted is not None or check is not None):
+        raise _no_seal("signature" if wanted is None else "anchor")
     if wanted is not None and not anchored:
         raise _broken(
             f'no seal has the digest "{wanted}": seals were removed, or made anew over other rows',
             problem="anchor",
         )
-    if check is not None:
+    if check is not None and last is not None:
         _check_signature(last, check)
     return AuditReport(
         seals=last.id if last else 0,
@@ -234,9 +237,7 @@ def _refuse_gaps(connection: Connection) -> None:
         )
 
 
-def _check_signature(last: StoredSeal | None, check: Check) -> None:
-    if last is None:
-        raise _broken("there is no seal that could be signed", problem="signature")
+def _check_signature(last: StoredSeal, check: Check) -> None:
     if not check(last.digest, last.signature):
         how = "is not signed" if last.signature is None else "has a signature of another key"
         raise Mismatch(
@@ -244,6 +245,15 @@ def _check_signature(last: StoredSeal | None, check: Check) -> None:
             hint="sign with: usermgr audit seal --key FILE, as soon as there is something to seal",
             details={"problem": "signature", "seal": last.id},
         )
+
+
+def _no_seal(problem: str) -> Mismatch:
+    return Mismatch(
+        "this database has no seal",
+        hint="look whether it is the right one with: usermgr config show; the first seal is made by"
+        " usermgr audit seal",
+        details={"problem": problem},
+    )
 
 
 def _read_anchor(anchor: str | None) -> str | None:
