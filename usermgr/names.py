@@ -19,6 +19,11 @@ def visible(text: str, limit: int = 80) -> str:
     return shown[:limit] + "…" if len(shown) > limit else shown
 
 
+def counted(number: int, noun: str) -> str:
+    """The number with its noun, such as "1 user" or "2 users"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def require_text(text: str, what: str) -> str:
     """The text in NFC; refuses control characters and half surrogates (undecodable bytes).
 

@@ -121,7 +121,7 @@ def test_a_history_that_is_whole(cli: Command, sealed: list[dict[str, Any]]) -> 
     done = cli("audit", "verify", "-o", "json")
     assert (done.exit_code, done.stderr) == (
         0,
-        "note: no seal covers 1 operations yet: usermgr audit seal\n",
+        "note: no seal covers 1 operation yet: usermgr audit seal\n",
     )
     assert done.json == {
         "seals": 2,

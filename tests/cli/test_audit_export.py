@@ -122,6 +122,29 @@ def test_into_a_file_that_appears_when_it_is_complete(cli: Command) -> None:
     assert Path("history.jsonl").read_text() == cli("audit", "export").stdout
 
 
+@pytest.mark.parametrize("ending", ["csv", "TSV", "json", "yaml", "csv.gz"])
+def test_a_name_for_another_format(cli: Command, ending: str) -> None:
+    done = cli("audit", "export", f"history.{ending}")
+    told = ending.lower().removesuffix(".gz")
+    assert (done.exit_code, done.stdout, done.stderr) == (
+        2,
+        "",
+        (
+            f'error: "history.{ending}" is a name for {told}, and the history is always jsonl\n'
+            "hint: name a file that ends with .jsonl, or - for stdout\n"
+        ),
+    )
+    assert not Path(f"history.{ending}").exists()
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "history.ndjson", "history.log", "history"])
+def test_other_names_hold_json_lines(cli: Command, name: str) -> None:
+    cli("role", "create", "admin")
+    done = cli("audit", "export", name)
+    assert (done.exit_code, done.stderr) == (0, "note: exported 1 line\n")
+    assert len(Path(name).read_text().splitlines()) == 1
+
+
 def test_since_a_seal_that_is_not_there(cli: Command) -> None:
     create_company(cli)
     cli("audit", "seal")

@@ -358,13 +358,22 @@ def test_an_import_leaves_its_report_and_not_its_progress(
 
 def test_an_export_shows_rows_beside_a_file_only(terminal: Terminal) -> None:
     status, told = terminal.run("user", "export", "x.csv")
-    assert (status, _left(told)[0]) == (0, "note: exported 1 users")
+    assert (status, _left(told)[0]) == (0, "note: exported 1 user")
     assert re.search(r"K1 rows .*0:00:00", told)
     assert "?" not in re.sub(r"\x1b\[\?", "", told)
 
     status, told = terminal.run("user", "export")
     assert (status, told[:5]) == (0, "name,")
     assert " rows" not in told
+
+
+def test_seals_show_rows(terminal: Terminal) -> None:
+    for words in (("seal",), ("verify",), ("export", "x.jsonl")):
+        status, told = terminal.run("audit", *words)
+        assert status == 0
+        assert re.search(r"rows .*0:00:00", told)
+        assert "bytes" not in told
+        assert "?" not in re.sub(r"\x1b\[\?", "", told)
 
 
 def test_strengthening_many_is_asked_about(terminal: Terminal, tmp_path: Path) -> None:

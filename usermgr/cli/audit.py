@@ -13,8 +13,11 @@ from usermgr.cli.user_export import destination
 from usermgr.cli.user_list import parse_when
 from usermgr.cli.views import View, view_of
 from usermgr.errors import InvalidInput
-from usermgr.names import visible
+from usermgr.names import counted, visible
 from usermgr.records import AuditReport, Seal
+
+_OTHERS = ("csv", "tsv", "json", "yaml", "yml")
+"""Endings of names for what the history is not exported as."""
 
 app = new_group("Seal the history, verify that it is whole, and write it out for a SIEM.")
 
@@ -41,7 +44,7 @@ def seal(
     sign = load_signer(key) if key else None
     look = "look at the digest of the newest seal with: usermgr audit verify"
     with (
-        run.output.transfer(0) as bar,
+        run.output.transfer(None) as bar,
         run.database.write(look=look) as (connection, now),
     ):
         sealed = seal_history(connection, now, sign=sign, progress=bar.rows)
@@ -83,20 +86,23 @@ def verify(
 
     run = app_of(ctx)
     check = load_checker(public_key) if public_key else None
-    with run.output.transfer(0) as bar, run.read(shows=AuditReport) as connection:
+    with run.output.transfer(None) as bar, run.read(shows=AuditReport) as connection:
         report = verify_history(connection, anchor=anchor, check=check, progress=bar.rows)
     run.output.record(report)
     if report.unsealed:
-        run.output.note(
-            f"note: no seal covers {report.unsealed} operations yet: usermgr audit seal"
-        )
+        uncovered = counted(report.unsealed, "operation")
+        run.output.note(f"note: no seal covers {uncovered} yet: usermgr audit seal")
 
 
 @app.command()
 def export(
     ctx: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE|-", help="Appears when it is complete; - is stdout.")
+        str,
+        typer.Argument(
+            metavar="FILE|-",
+            help="Appears when complete, in place of one that is there; - is stdout.",
+        ),
     ] = "-",
     since_seal: Annotated[
         int | None,
@@ -115,28 +121,37 @@ def export(
 
     An operation without changes of its own has an object as well. With --since-seal nothing is
     missed from one run to the next, whatever ran meanwhile; what no seal covers yet has the seal
-    null, and comes again.
+    null, and comes again. To append: usermgr audit export - --since-seal ID >> history.jsonl,
+    because a named file is replaced.
     """
     from usermgr.services.auditing import FIELDS, export_history
 
     run = app_of(ctx)
     fields = View(FIELDS, FIELDS).choose(run.flags.get("fields"), brief=False)
-    _require_jsonl(run)
+    _require_jsonl(run, file)
     if since is not None and since_seal is not None:
         raise InvalidInput("--since and --since-seal exclude each other", hint="leave one out")
     ended = parse_when(since) if since is not None else None
     with (
-        run.output.transfer(0) as bar,
+        run.output.transfer(None, to_stdout=file == "-") as bar,
         run.database.read() as connection,
         destination(run, file, secret=False) as out,
     ):
         number = export_history(
             connection, out, after_seal=since_seal, since=ended, fields=fields, progress=bar.rows
         )
-    run.output.note(f"note: exported {number} lines")
+    run.output.note(f"note: exported {counted(number, 'line')}")
 
 
-def _require_jsonl(run: AppContext) -> None:
+def _require_jsonl(run: AppContext, file: str) -> None:
+    from usermgr.formats.files import content_ending
+
+    ending = content_ending(file)
+    if ending in _OTHERS:
+        raise InvalidInput(
+            f'"{visible(file)}" is a name for {ending}, and the history is always jsonl',
+            hint="name a file that ends with .jsonl, or - for stdout",
+        )
     chosen = run.flags.get("output")
     if chosen not in (None, "jsonl"):
         raise InvalidInput(

@@ -20,7 +20,7 @@ from usermgr.cli.user_list import (
     user_filter,
 )
 from usermgr.errors import InvalidInput
-from usermgr.names import visible
+from usermgr.names import counted, visible
 from usermgr.urls import database_files
 
 FORMATS = ("csv", "tsv", "jsonl", "json")
@@ -91,7 +91,7 @@ def export(
             safe=safe,
             progress=bar.rows,
         )
-    run.output.note(f"note: exported {number} users")
+    run.output.note(f"note: exported {counted(number, 'user')}")
 
 
 def _format(chosen: str | None, output: str | None, file: str) -> str:

@@ -18,7 +18,6 @@ from usermgr.db.adopt_rows import BATCH, Adoption, collect_canonical, resolve_ob
 from usermgr.db.adopt_sqlite import make_truths, rebuild_sqlite
 from usermgr.db.obstacles import (
     Merge,
-    counted,
     find_obstacles,
     find_wrong_values,
     require_free_way,
@@ -26,7 +25,7 @@ from usermgr.db.obstacles import (
 from usermgr.errors import Conflict
 from usermgr.hash_limits import DEFAULT_COSTS
 from usermgr.hashes.strength import Strength, assess
-from usermgr.names import visible
+from usermgr.names import counted, visible
 
 TABLES: Final = ("roles", "claims", "users", "user_claims")
 FIRST_REVISION: Final = "0001"

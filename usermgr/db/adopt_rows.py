@@ -13,10 +13,10 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, String, column, insert, table, text
 
 from usermgr.db.engine import Operation, utcnow
-from usermgr.db.obstacles import REPEATED_GRANTS, Group, Member, Obstacles, counted, find_rows
+from usermgr.db.obstacles import REPEATED_GRANTS, Group, Member, Obstacles, find_rows
 from usermgr.emails import lenient_email
 from usermgr.errors import InvalidInput
-from usermgr.names import lenient_name, parse_id, require_text, visible
+from usermgr.names import counted, lenient_name, parse_id, require_text, visible
 
 BATCH: Final = 5_000
 _TOLD: Final = 10

@@ -151,11 +151,6 @@ def require_free_way(found: Obstacles, database: str, merge: Merge) -> None:
         raise Conflict(_message(database, told), hint=_hint(kinds), details=details)
 
 
-def counted(number: int, noun: str) -> str:
-    """The number with its noun, such as "1 user" or "2 users"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def _problems(connection: Connection, claim_name: str) -> Iterator[Problem]:
     for kind, columns in _REQUIRED.items():
         for name in columns:
