@@ -271,8 +271,17 @@ def test_without_a_terminal_it_needs_yes(cli: Command, database_url: str) -> Non
     before = _everything_stored(database_url)
     done = cli("user", "erase", "3")
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.endswith("hint: pass --yes to confirm\n")
+    assert done.stderr == (
+        "error: this command would erase user 3 for good, which cannot be undone: it asks for"
+        " confirmation, and there is no terminal to ask on\nhint: pass --yes to confirm\n"
+    )
     assert _everything_stored(database_url) == before
+
+
+def test_nobody_is_told_before_anything_is_asked(cli: Command) -> None:
+    done = cli("user", "erase", "999")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith('error: no user "999"\n')
 
 
 def test_others_are_left_alone(cli: Command, database_url: str) -> None:

@@ -24,16 +24,18 @@ class Prompts:
         """Whether there is somebody to ask."""
         return self._stdin.isatty()
 
-    def must_confirm(self) -> bool:
+    def must_confirm(self, what: str = "") -> bool:
         """Whether the person has to confirm, because --yes was not given.
 
-        Raises InvalidInput when there is no terminal to ask on.
+        Raises InvalidInput, which tells ``what`` the command would do, when there is no terminal to
+        ask on.
         """
         if self.assume_yes:
             return False
         if not self._stdin.isatty():
             raise InvalidInput(
-                "this command asks for confirmation, and there is no terminal to ask on",
+                f"this command {what or 'asks for confirmation'}, and there is no terminal to ask"
+                " on",
                 hint="pass --yes to confirm",
             )
         return True

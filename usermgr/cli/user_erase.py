@@ -37,7 +37,7 @@ def erase(
     from usermgr.services.erasing import erase_user
 
     run = app_of(ctx)
-    if run.prompts.must_confirm():
+    if not run.prompts.assume_yes:
         user = _confirmed(run, user)
     with run.operation(ctx, shows=Erasure) as op:
         erased = erase_user(op, user)
@@ -54,6 +54,9 @@ def _confirmed(run: AppContext, reference: str) -> str:
 
     with run.read(shows=Erasure) as connection:
         person = find_person(connection, reference)
+    run.prompts.must_confirm(
+        f"would erase user {person.id} for good, which cannot be undone: it asks for confirmation"
+    )
     who = f"user {person.id}, {person.name} <{person.email}>,"
     if person.email is None:
         who = f"the deleted user {person.id}"
