@@ -147,6 +147,26 @@ def test_seals_that_were_made_anew_have_a_signature_of_another_key(
 
 
 @pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE seals SET signature = 'QUJD' WHERE id = 1",
+        "UPDATE seals SET public_key = 'QUJD'",
+        "UPDATE users SET created_in = 1",
+    ],
+)
+def test_what_no_digest_covers_is_as_documented(
+    cli: Command, database_url: str, statement: str
+) -> None:
+    """docs/security.md says so outright; where that ends, it has to say something else."""
+    create_company(cli)
+    cli("audit", "seal", "--key", "ours.pem")
+    cli("user", "disable", "1")
+    cli("audit", "seal", "--key", "ours.pem")
+    tamper(database_url, statement)
+    assert cli("audit", "verify", "--public-key", "ours.pub").exit_code == 0
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (
