@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-WORKERS ?= 2
+WORKERS ?= 3
 
 BIN = $(VENV)/bin
 # A stamp says for which pyproject.toml the environment was filled.

@@ -50,6 +50,19 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let tests of the command line alone run once: the whole run has ten minutes."""
+    twice = {id(item) for item in items if _is_second_run(item)}
+    config.hook.pytest_deselected(items=[item for item in items if id(item) in twice])
+    items[:] = [item for item in items if id(item) not in twice]
+
+
+def _is_second_run(item: pytest.Item) -> bool:
+    if item.get_closest_marker("any_database") is None or not isinstance(item, pytest.Function):
+        return False
+    return hasattr(item, "callspec") and item.callspec.params.get("backend") == "postgresql"
+
+
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in an empty folder and sees no setting of the machine it runs on."""

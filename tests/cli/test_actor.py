@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.commands import Command, run_inside
 
+pytestmark = pytest.mark.any_database
+
 GITHUB = {"GITHUB_RUN_ID": "77", "GITHUB_REPOSITORY": "acme/app"}
 GITLAB = {"CI_JOB_ID": "5", "CI_PROJECT_PATH": "acme/app"}
 

@@ -15,6 +15,8 @@ from tests.support.commands import Command
 from tests.support.people import create_company
 from tests.support.tampering import tamper
 
+pytestmark = pytest.mark.any_database
+
 MAKE_ONE = "hint: make one with: openssl genpkey -algorithm ed25519 -out FILE\n"
 PUBLISH = "hint: make it from the key with: openssl pkey -in KEY -pubout -out FILE\n"
 PEM = serialization.Encoding.PEM

@@ -227,6 +227,7 @@ def test_a_grant_gets_the_reason_and_the_end_that_are_given(cli: Command) -> Non
     assert (done.exit_code, done.stdout) == (2, "")
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize(
     ("words", "status", "message", "hint"),
     [

@@ -14,6 +14,8 @@ import pytest
 from tests.support.commands import process_environment, run_inside
 from usermgr.cli.app import run
 
+pytestmark = pytest.mark.any_database
+
 BASH = """
 env() { command env "${@:1:$#-1}" "$PYTHON" -m usermgr; }
 source /dev/stdin

@@ -141,6 +141,7 @@ def test_bad_rows_are_told_before_anybody_is_asked(cli: Command) -> None:
     assert rest.stderr.startswith("error: this command would change 4 users: it asks")
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("value", ["-1", "1.5", "many", "1" * 10])
 def test_the_setting_is_a_whole_number(cli: Command, value: str) -> None:
     done = cli("user", "list", env={"USERMGR_CONFIRM_ABOVE": value})

@@ -17,6 +17,8 @@ import yaml
 from tests.support.commands import Command, Result, process_environment, run_inside
 from tests.support.people import USER_FIELDS, create_company
 
+pytestmark = pytest.mark.any_database
+
 POSITIONS = (
     ("-o", "json", "user", "show", "1"),
     ("user", "-o", "json", "show", "1"),

@@ -214,6 +214,7 @@ def test_a_password_on_the_command_line_is_not_possible(cli: Command) -> None:
     assert GOOD not in done.stderr
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("form", [form for form in PUBLISHED if form != "none"])
 def test_a_hash_from_elsewhere_is_imported_and_verified(
     cli: Command, database_url: str, form: str

@@ -24,7 +24,7 @@ from usermgr.db.engine import Database
 KILLS = 15
 """On each of the two databases."""
 
-USERS = 600
+USERS = 420
 FORMS = ("ldap", "phpass", "crypt")
 
 
