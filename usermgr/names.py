@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 from usermgr.errors import InvalidInput
 
@@ -79,3 +80,10 @@ def parse_id(text: str) -> int | None:
         return None
     number = int(text) if len(text) <= 19 else MAX_ID + 1
     return min(number, MAX_ID + 1)
+
+
+def listed(lines: Iterable[str], number: int) -> str:
+    """The end of a message: the first of a ``number`` of lines, indented, and how many more."""
+    first = [f"\n  {line}" for line in lines]
+    more = number - len(first)
+    return "".join(first) + (f"\n  and {more} more" if more > 0 else "")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import text
 
-from tests.support.databases import CollectStatements
+from tests.support.databases import CollectStatements, open_database
+from usermgr.db import changing
 from usermgr.db.engine import Database
 from usermgr.errors import Forbidden
 from usermgr.records import BulkReport, UserFilter
@@ -126,3 +129,17 @@ def test_5_000_names_are_sent_at_once(database: Database, statements: CollectSta
 
     assert report == BulkReport(FEW + MANY, FEW + MANY, 0, False, op.id)
     assert len(sent) < 40
+
+
+def test_every_user_who_is_changed_gives_a_statement_a_millisecond(
+    migrated_postgresql_url: str,
+) -> None:
+    database = open_database(migrated_postgresql_url, statement_timeout="7")
+    with database.operation("test", "tester") as op:
+        driver: Any = op.connection.connection.dbapi_connection
+        patience = driver.patience
+        with changing.time_for(op, 5_000):
+            limit = op.connection.execute(text("SHOW statement_timeout")).scalar_one()
+            assert (limit, driver.patience - patience) == ("12s", 5)
+        assert driver.patience == patience
+    database.engine.dispose()

@@ -16,7 +16,7 @@ from usermgr.cli.confirming import Approve, confirmed
 from usermgr.errors import Conflict, InvalidInput, PartialSuccess, Unavailable, UserMgrError
 from usermgr.formats.files import PendingFile, content_ending, require_apart, temporary_lines
 from usermgr.formats.writers import MANY, write_csv
-from usermgr.names import visible
+from usermgr.names import listed, visible
 from usermgr.records import ImportReport, RowOutcome
 from usermgr.services.frames import PasswordsFound
 from usermgr.services.hashing import measure_rate
@@ -334,10 +334,9 @@ class ImportRun:
         )
 
     def _first_problems(self) -> str:
-        first = list(itertools.islice(self._problems, FIRST))
-        lines = [f"\n  line {problem.line}: {problem.reason}" for problem in first]
-        more = self._problems.total - len(first)
-        return "".join(lines) + (f"\n  and {more} more" if more else "")
+        first = itertools.islice(self._problems, FIRST)
+        lines = (f"line {problem.line}: {problem.reason}" for problem in first)
+        return listed(lines, self._problems.total)
 
 
 class _NotStored(Exception):

@@ -17,7 +17,7 @@ from usermgr.db import changing, selecting
 from usermgr.db.engine import Operation
 from usermgr.db.selecting import is_named, is_selected, selected
 from usermgr.errors import InvalidInput, NotFound
-from usermgr.names import MAX_ID, parse_id, visible
+from usermgr.names import MAX_ID, listed, parse_id, visible
 from usermgr.records import BulkReport, UserFilter
 from usermgr.services.bulk_verbs import Change, Prepare
 from usermgr.services.guards import holders_kept
@@ -124,12 +124,11 @@ def _require_known(connection: Connection, source: str | None) -> None:
         return
     if source is None:
         raise no_such_user(first[0][1])
-    lines = [f'\n  line {line}: no user "{visible(reference)}"' for line, reference in first]
-    more = f"\n  and {number - len(first)} more" if number > len(first) else ""
+    lines = [f'line {line}: no user "{visible(reference)}"' for line, reference in first]
     what = "1 line" if number == 1 else f"{number} lines"
     raise NotFound(
         f"{what} of {_quoted(source)} {'names' if number == 1 else 'name'} nobody; "
-        f"nothing was changed{''.join(lines)}{more}",
+        f"nothing was changed{listed(lines, number)}",
         hint="a user is named by id or e-mail; usermgr user list --search TEXT finds them",
         details={"lines": [line for line, _ in first], "number": number},
     )

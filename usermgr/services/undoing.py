@@ -19,7 +19,7 @@ from usermgr.db.errors import EMAIL_UNIQUE, is_reference, referred_to, violates
 from usermgr.db.images import HASH_ONLY
 from usermgr.db.models import changes, operations
 from usermgr.errors import Conflict, Forbidden, InvalidInput, NotFound
-from usermgr.names import MAX_ID, parse_id, visible
+from usermgr.names import MAX_ID, listed, parse_id, visible
 from usermgr.records import LeftAlone, UndoReport
 from usermgr.services import guards
 from usermgr.services.claims import CLAIMS
@@ -60,10 +60,9 @@ class Undo:
     @property
     def first_left(self) -> str:
         """The first ten of them for a message, each on a line of its own, and how many more."""
-        first = list(itertools.islice(self.left, FIRST))
-        lines = [f'\n  {each.entity} {each.id} "{each.name}": {each.reason}' for each in first]
-        more = self.number_left - len(first)
-        return "".join(lines) + (f"\n  and {more} more" if more else "")
+        first = itertools.islice(self.left, FIRST)
+        lines = (f'{each.entity} {each.id} "{each.name}": {each.reason}' for each in first)
+        return listed(lines, self.number_left)
 
     @property
     def report(self) -> UndoReport:
