@@ -88,7 +88,8 @@ class Bench:
         """The URL of such a database that holds the first people already."""
         url = self.new_url()
         copy_in(url, self.first)
-        psql(url, f"SELECT setval('users_id_seq', {self.rows}); ANALYZE; CHECKPOINT")
+        psql(url, f"SELECT setval('users_id_seq', {self.rows})")
+        settle(url)
         return url
 
 
@@ -145,6 +146,11 @@ def copy_in(url: str, files: Files) -> float:
     )
 
 
+def settle(url: str) -> None:
+    """Do now what the server would do by itself later, beside what is measured next."""
+    psql(url, "VACUUM (ANALYZE)", "CHECKPOINT")
+
+
 def usermgr(url: str, *words: str | Path) -> float:
     """Run a usermgr command on the database; returns the seconds it took."""
     environment = {"USERMGR_DATABASE_URL": url, "USERMGR_ACTOR": "benchmark"}
@@ -184,12 +190,16 @@ def seeding(bench: Bench) -> Iterator[Measured]:
 
 def into_live(bench: Bench) -> Iterator[Measured]:
     """Beside as many others; with --exclusive; and once more with nothing changed."""
-    theirs = copy_in(bench.filled_url(), bench.second)
+    other = bench.filled_url()
+    theirs = copy_in(other, bench.second)
+    settle(other)
     url = bench.filled_url()
     ours = usermgr(url, "user", "import", bench.second.csv)
+    settle(url)
     yield Measured("import beside as many", r"psql \copy", ours, theirs, ours / theirs, 1.0)
     update = ("user", "import", bench.second.csv, "--on-conflict", "update")
     again = usermgr(url, *update)
+    settle(url)
     yield Measured("again, nothing changed", "the import before", again, ours, again / ours, 0.6)
     exclusive = usermgr(bench.filled_url(), "user", "import", bench.second.csv, "--exclusive")
     yield Measured("with --exclusive", r"psql \copy", exclusive, theirs, exclusive / theirs, 0.6)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from usermgr.db.models import stored_instant
 from usermgr.formats.copytext import Column, Same, row_count
@@ -41,17 +41,26 @@ def reserve_ids(connection: Connection, table: str, number: int) -> Sequence[int
     """Ascending ids for that many new rows of the table, which nobody else will get."""
     if connection.dialect.name == "sqlite":
         return _reserve_sqlite(connection, table, number)
+    names = {"table": table, "number": number}
     # Nearly always nobody else takes an id in between, and the two ends tell them all.
-    statement = text("""
+    first, last = connection.execute(_reserve("min(id), max(id)"), names).one()
+    if last - first == number - 1:
+        return range(first, last + 1)
+    listed: list[int] = connection.execute(
+        _reserve("array_agg(id ORDER BY id)"), names
+    ).scalar_one()
+    return listed
+
+
+def _reserve(told: str) -> TextClause:
+    # The name is found before: a subquery is not run for every id.
+    return text(f"""
         WITH sequence AS MATERIALIZED
-            (SELECT CAST(pg_get_serial_sequence(:table, 'id') AS regclass) AS name),
-        reserved AS (SELECT nextval(name) AS id FROM sequence, generate_series(1, :number))
-        SELECT min(id), max(id), CASE WHEN max(id) - min(id) <> count(*) - 1
-            THEN array_agg(id ORDER BY id) END
-        FROM reserved
+            (SELECT CAST(pg_get_serial_sequence(:table, 'id') AS regclass) AS name)
+        SELECT {told} FROM
+            (SELECT nextval((SELECT name FROM sequence)) AS id FROM generate_series(1, :number))
+                reserved
     """)
-    first, last, listed = connection.execute(statement, {"table": table, "number": number}).one()
-    return listed or range(first, last + 1)
 
 
 def pass_over_ids(connection: Connection, table: str) -> None:

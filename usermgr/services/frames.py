@@ -33,6 +33,9 @@ CHUNKS: Final = 5
 SORTED_CHUNKS: Final = 50
 """How many do that are sorted together: more find more neighbours in the index."""
 
+FIRST_SORTED_CHUNKS: Final = (5, 10, 20)
+"""Fewer in the beginning, while the database has nothing to do yet."""
+
 USER_COLUMNS = (
     "id",
     "name",
@@ -118,7 +121,8 @@ def make_frames(
     """
     resolved = (_resolved(chunk, resolve) for chunk in chunks)
     waiting: tuple[list[Rows], Callable[[], Sequence[int]]] | None = None
-    while several := list(itertools.islice(resolved, SORTED_CHUNKS if options.sorted else CHUNKS)):
+    sizes = _frame_sizes(options)
+    while several := list(itertools.islice(resolved, next(sizes))):
         number = sum(len(rows.lines) for rows in several)
         has_ids = options.staged or options.with_ids or not number
         following = several, _no_ids if has_ids else ask_ids(number)
@@ -127,6 +131,13 @@ def make_frames(
         waiting = following
     if waiting is not None:
         yield _frame(*waiting, options)
+
+
+def _frame_sizes(options: FrameOptions) -> Iterator[int]:
+    """How many chunks make the frames, one after the other."""
+    if not options.sorted:
+        return itertools.repeat(CHUNKS)
+    return itertools.chain(FIRST_SORTED_CHUNKS, itertools.repeat(SORTED_CHUNKS))
 
 
 def _no_ids() -> Sequence[int]:
