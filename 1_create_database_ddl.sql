@@ -72,7 +72,7 @@ CREATE TABLE user_claims (
     reason     varchar,
     expires_at timestamptz,
     CONSTRAINT user_claims_pk PRIMARY KEY (user_id, claim_id),
-    CONSTRAINT user_claims_fk FOREIGN KEY (user_id) REFERENCES users (id),
+    CONSTRAINT user_claims_fk FOREIGN KEY (user_id) REFERENCES users (id) ON DELETE RESTRICT,
     CONSTRAINT user_claims_fk_1 FOREIGN KEY (claim_id) REFERENCES claims (id)
 );
 
@@ -195,10 +195,8 @@ CREATE TABLE recycled_grants (
     claim_id     bigint NOT NULL,
     reason       varchar,
     expires_at   timestamptz,
-    CONSTRAINT recycled_grants_pk PRIMARY KEY (user_id, claim_id, operation_id)
+    CONSTRAINT recycled_grants_pk PRIMARY KEY (operation_id, user_id, claim_id)
 );
-
-CREATE INDEX recycled_grants_operation_id_idx ON recycled_grants (operation_id);
 
 COMMENT ON TABLE recycled_grants IS 'What the users in recycled_users held.';
 

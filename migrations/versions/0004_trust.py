@@ -33,6 +33,10 @@ ADDED = (
 )
 """Table, column, type, and what stands in it at first; None is nothing."""
 
+GRANT_USER = "user_claims_fk"
+"""PostgreSQL looks twice for each deleted user where it does not restrict: once for a user with the
+same id, and then for grants."""
+
 SEALS = ("seals", "seal_blocks", "sealed_operations")
 NEW_TABLES = ("recycled_users", "recycled_grants", "recycled_passwords", *SEALS)
 ERASED = """NEW.digest IS NOT NULL AND OLD.digest IS NULL AND NEW.name = '' AND NEW.salt IS NULL
@@ -73,6 +77,10 @@ def upgrade() -> None:
             refuse_changes_sqlite(table)
     else:
         refuse_changes_postgresql()
+        op.drop_constraint(GRANT_USER, "user_claims")
+        op.create_foreign_key(
+            GRANT_USER, "user_claims", "users", ["user_id"], ["id"], ondelete="RESTRICT"
+        )
 
 
 def downgrade() -> None:
@@ -88,6 +96,8 @@ def downgrade() -> None:
         op.execute("DROP TRIGGER changes_erase_only ON changes")
         op.execute("DROP TRIGGER changes_append_only ON changes")
         op.execute("DROP FUNCTION usermgr_erase_only()")
+        op.drop_constraint(GRANT_USER, "user_claims")
+        op.create_foreign_key(GRANT_USER, "user_claims", "users", ["user_id"], ["id"])
     for table in reversed(NEW_TABLES):
         op.drop_table(table)
     op.drop_index("changes_erasures_idx", "changes")
@@ -128,9 +138,8 @@ def create_recycle_bin() -> None:
         Column("claim_id", BIG_ID, nullable=False),
         Column("reason", String, nullable=True),
         Column("expires_at", INSTANT, nullable=True),
-        PrimaryKeyConstraint("user_id", "claim_id", "operation_id", name="recycled_grants_pk"),
+        PrimaryKeyConstraint("operation_id", "user_id", "claim_id", name="recycled_grants_pk"),
     )
-    op.create_index("recycled_grants_operation_id_idx", "recycled_grants", ["operation_id"])
     op.create_table(
         "recycled_passwords",
         Column("operation_id", BIG_ID, nullable=False),

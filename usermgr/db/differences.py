@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, Connection, Identity, Table, TypeDecorator, inspect, text
+from sqlalchemy import (
+    CheckConstraint,
+    Connection,
+    Identity,
+    MetaData,
+    Table,
+    TypeDecorator,
+    inspect,
+    text,
+)
 from sqlalchemy.engine import Inspector
 
 from usermgr.db.models import metadata
@@ -33,6 +42,17 @@ _WORDS: Final = {
     "modify_default": "{1}.{2} has another default or identity than in this program",
 }
 """Alembic's names of what would have to be done, in words about what is."""
+
+
+def comparable(dialect: str) -> MetaData:
+    """The models as the database shows them: on SQLite no foreign key says what deleting does."""
+    if dialect != "sqlite":
+        return metadata
+    copy = MetaData()
+    for table in metadata.sorted_tables:
+        for key in table.to_metadata(copy).foreign_key_constraints:
+            key.ondelete = None
+    return copy
 
 
 def describe_differences(found: Iterable[Any], *, sqlite: bool) -> list[Difference]:

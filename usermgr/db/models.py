@@ -156,7 +156,8 @@ user_claims = Table(
     Column("reason", Text, nullable=True),
     Column("expires_at", Instant, nullable=True),
     PrimaryKeyConstraint("user_id", "claim_id", name="user_claims_pk"),
-    ForeignKeyConstraint(["user_id"], ["users.id"], name="user_claims_fk"),
+    # PostgreSQL looks twice for each deleted user without RESTRICT, which SQLite does not need.
+    ForeignKeyConstraint(["user_id"], ["users.id"], name="user_claims_fk", ondelete="RESTRICT"),
     ForeignKeyConstraint(["claim_id"], ["claims.id"], name="user_claims_fk_1"),
 )
 Index("user_claims_claim_id_idx", user_claims.c.claim_id)
@@ -238,9 +239,8 @@ recycled_grants = Table(
     Column("claim_id", BigId, nullable=False),
     Column("reason", Text, nullable=True),
     Column("expires_at", Instant, nullable=True),
-    PrimaryKeyConstraint("user_id", "claim_id", "operation_id", name="recycled_grants_pk"),
+    PrimaryKeyConstraint("operation_id", "user_id", "claim_id", name="recycled_grants_pk"),
 )
-Index("recycled_grants_operation_id_idx", recycled_grants.c.operation_id)
 
 recycled_passwords = Table(
     "recycled_passwords",

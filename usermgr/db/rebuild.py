@@ -146,6 +146,8 @@ def _made(table: Table) -> Iterator[tuple[str, str]]:
         if isinstance(key, ForeignKeyConstraint):
             target = key.elements[0].column
             reference = f"{target.table.name}({target.name})"
+            if key.ondelete:
+                reference += f" ON DELETE {key.ondelete}"
             yield name, f"FOREIGN KEY ({columns}) REFERENCES {reference}"
         else:
             kind = "UNIQUE" if isinstance(key, UniqueConstraint) else "PRIMARY KEY"

@@ -19,7 +19,7 @@ from usermgr.config import Settings
 from usermgr.db.adopt import FIRST_REVISION, TABLES, adopt, prepare
 from usermgr.db.adopt_rows import Adoption, record_adoption
 from usermgr.db.connections import quoted_schema, stale_schema, unmanaged_tables
-from usermgr.db.differences import describe_differences, find_other_differences
+from usermgr.db.differences import comparable, describe_differences, find_other_differences
 from usermgr.db.engine import Database, current_revision
 from usermgr.db.migrating import create_file, migration, use_wal
 from usermgr.db.models import HEAD_REVISION, VERSION_TABLE, metadata
@@ -151,7 +151,7 @@ def check(database: Database) -> tuple[Difference, ...]:
         # SQLAlchemy and Alembic warn that they skip expressions in indexes on SQLite.
         warnings.simplefilter("ignore")
         context = MigrationContext.configure(connection, opts=options)
-        compared = compare_metadata(context, metadata)
+        compared = compare_metadata(context, comparable(connection.dialect.name))
         found = describe_differences(compared, sqlite=database.is_sqlite)
         found += find_other_differences(connection)
         if all(difference.addition for difference in found):

@@ -149,12 +149,16 @@ def is_erased(connection: Connection, user_id: int) -> bool:
 
 def _empty_bin(connection: Connection, user_id: int) -> int:
     """Remove the user from the recycle bin; returns how many rows that were."""
+    put_in = select(recycled_users.c.operation_id).where(recycled_users.c.id == user_id)
     return sum(
-        connection.execute(delete(table).where(column == user_id)).rowcount
-        for table, column in (
-            (recycled_grants, recycled_grants.c.user_id),
-            (recycled_passwords, recycled_passwords.c.user_id),
-            (recycled_users, recycled_users.c.id),
+        connection.execute(delete(table).where(condition)).rowcount
+        for table, condition in (
+            (
+                recycled_grants,
+                (recycled_grants.c.user_id == user_id) & recycled_grants.c.operation_id.in_(put_in),
+            ),
+            (recycled_passwords, recycled_passwords.c.user_id == user_id),
+            (recycled_users, recycled_users.c.id == user_id),
         )
     )
 
