@@ -15,6 +15,7 @@ from tests.support.commands import Command, Result
 from tests.support.consistency import broken_promises, content, stored_state
 from tests.support.databases import open_database
 from tests.support.people import create_company, create_user
+from usermgr.db import changing
 from usermgr.db.models import operations
 
 PASSWORD = "correct horse battery"
@@ -132,6 +133,26 @@ def test_everything_is_as_it_was_and_an_undo_can_be_undone(
     assert content(database_url) == before
     if kind != "role update":  # Images keep the name of a role.
         assert broken_promises(database_url) == {}
+
+
+def test_many_are_deleted_in_portions_and_nobody_is_forgotten(
+    cli: Command, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changing, "PORTION", 7)
+    before = content(database_url)
+    write_rows(20)
+    imported = done(cli, "user", *IMPORT)
+    after = stored_state(database_url)
+
+    deleted = done(cli, "user", "delete", "--where-role", "boss", "--yes")
+    gone = content(database_url)["users"]
+    assert len(gone) == len(before["users"]) - 1
+    assert undo(cli, deleted).json["users_restored"] == 21
+    assert content(database_url)["users"] == _uncounted(after["users"])
+    assert content(database_url)["user_claims"] == after["user_claims"]
+
+    assert undo(cli, imported).json["users_deleted"] == 20
+    assert content(database_url) == before
 
 
 def _uncounted(rows: list[Any]) -> list[Any]:

@@ -138,8 +138,42 @@ def test_every_user_who_is_changed_gives_a_statement_a_millisecond(
     with database.operation("test", "tester") as op:
         driver: Any = op.connection.connection.dbapi_connection
         patience = driver.patience
-        with changing.time_for(op, 5_000):
+        with changing.room_for(op, 5_000):
             limit = op.connection.execute(text("SHOW statement_timeout")).scalar_one()
             assert (limit, driver.patience - patience) == ("12s", 5)
         assert driver.patience == patience
+    database.engine.dispose()
+
+
+def test_many_users_get_memory_and_few_leave_it_as_it_is(migrated_postgresql_url: str) -> None:
+    database = open_database(migrated_postgresql_url)
+    show = text("SHOW work_mem")
+    with database.operation("test", "tester") as op:
+        before = op.connection.execute(show).scalar_one()
+        with changing.room_for(op, 10):
+            assert op.connection.execute(show).scalar_one() == before
+        with changing.room_for(op, 10_000_000):
+            assert op.connection.execute(show).scalar_one() == "64MB"
+    with database.read() as connection:
+        assert connection.execute(show).scalar_one() == before
+    database.engine.dispose()
+
+
+def test_sqlite_keeps_more_pages_for_many_users_for_as_long(migrated_sqlite_url: str) -> None:
+    database = open_database(migrated_sqlite_url)
+
+    def size() -> int:
+        found: int = op.connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
+        return found
+
+    with database.operation("test", "tester") as op:
+        before = size()
+        with changing.room_for(op, 10):
+            assert size() == before
+        with changing.room_for(op, 10_000_000):
+            assert size() == -64 * 1024
+        assert size() == before
+        op.connection.exec_driver_sql("PRAGMA cache_size = 50000")
+        with changing.room_for(op, 10_000_000):
+            assert size() == 50_000
     database.engine.dispose()

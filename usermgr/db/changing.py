@@ -13,6 +13,7 @@ however many users there are:
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -22,9 +23,19 @@ from usermgr.db.engine import Operation
 from usermgr.db.images import counts_sql, image_sql, salt_sql
 from usermgr.db.models import Instant
 from usermgr.db.waiting import GRACE_SECONDS
+from usermgr.names import MAX_ID
 
 SECONDS_PER_USER: Final = 0.001
 """Ten times what the slowest statement takes on a small machine that has nothing else to do."""
+
+BYTES_PER_USER: Final = 64
+"""What a hash of ids takes in PostgreSQL's memory, and an entry in an index of SQLite."""
+
+PORTION: Final = 50_000
+"""How many users are deleted at once."""
+
+MAX_BYTES: Final = 64 * 1024 * 1024
+"""The memory for one hash or sort, or for SQLite's pages; more is done in several steps."""
 
 BEFORE: Final = "usermgr_before"
 _ON_COMMIT: Final = {"postgresql": "ON COMMIT DROP", "sqlite": ""}
@@ -37,22 +48,51 @@ def select_into(op: Operation, name: str, select: str, parameters: dict[str, obj
     """Make the temporary table ``name`` of what a SELECT finds; returns the number of rows."""
     dialect = op.connection.dialect.name
     op.connection.execute(text(f"DROP TABLE IF EXISTS {name}"))
-    op.connection.execute(
+    created = op.connection.execute(
         text(f"CREATE TEMPORARY TABLE {name} {_ON_COMMIT[dialect]} AS {select}"), parameters
     )
     if dialect == "postgresql":
         op.connection.execute(text(f"ANALYZE {name}"))
+        return created.rowcount
     number: int = op.connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()
     return number
 
 
+_MORE_MEMORY: Final = text("""
+    SELECT set_config('work_mem', CAST(:bytes / 1024 AS text), true)
+    WHERE pg_size_bytes(current_setting('work_mem')) < :bytes
+""")
+
+
 @contextlib.contextmanager
-def time_for(op: Operation, users: int) -> Iterator[None]:
-    """Let each statement of the block take a millisecond longer for every user.
+def _pages_kept(op: Operation, memory: int) -> Iterator[None]:
+    """Let SQLite keep pages in memory: it writes those of an index again and again otherwise."""
+    # Negative sizes are in KiB, others in pages.
+    before: int = op.connection.exec_driver_sql("PRAGMA cache_size").scalar_one()
+    if before > 0 or memory <= -before * 1024:  # Somebody knows better, or it is enough.
+        yield
+        return
+    op.connection.exec_driver_sql(f"PRAGMA cache_size = -{memory // 1024}")
+    try:
+        yield
+    finally:
+        op.connection.exec_driver_sql(f"PRAGMA cache_size = {before}")
+
+
+@contextlib.contextmanager
+def room_for(op: Operation, users: int) -> Iterator[None]:
+    """Let each statement of the block take a millisecond longer for every user, and as much of the
+    database's memory as their ids need.
 
     The server's limit and the client's are for statements about one thing; they stay for whoever
-    has none. The server's holds until the transaction ends.
+    has none. PostgreSQL's limit and memory hold until the transaction ends.
     """
+    memory = min(users * BYTES_PER_USER, MAX_BYTES)
+    if op.connection.dialect.name == "sqlite":
+        with _pages_kept(op, memory):
+            yield
+        return
+    op.connection.execute(_MORE_MEMORY, {"bytes": memory})
     driver: Any = op.connection.connection.dbapi_connection
     patience = getattr(driver, "patience", None)
     if patience is None:
@@ -71,23 +111,17 @@ def time_for(op: Operation, users: int) -> Iterator[None]:
 def lock(op: Operation, selected: str) -> None:
     """Lock the users, in the order of their ids; those that are gone are none of the table's any
     more. SQLite locks everything from the beginning."""
-    lock_rows(op, selected)
+    if op.connection.dialect.name == "postgresql":
+        op.connection.execute(
+            text(
+                "SELECT count(*) FROM (SELECT 1 FROM users u WHERE u.id IN"
+                f" (SELECT user_id FROM {selected}) ORDER BY u.id FOR UPDATE) locked"
+            )
+        )
     op.connection.execute(
         text(
             f"DELETE FROM {selected} WHERE NOT EXISTS"
             f" (SELECT 1 FROM users u WHERE u.id = {selected}.user_id)"
-        )
-    )
-
-
-def lock_rows(op: Operation, selected: str) -> None:
-    """The same, and the table stays as it is."""
-    if op.connection.dialect.name == "sqlite":
-        return
-    op.connection.execute(
-        text(
-            "SELECT count(*) FROM (SELECT 1 FROM users u WHERE u.id IN"
-            f" (SELECT user_id FROM {selected}) ORDER BY u.id FOR UPDATE) locked"
         )
     )
 
@@ -127,8 +161,31 @@ def remove(op: Operation, selected: str, *, record: bool = True) -> int:
     Without ``record`` the bin alone tells of it, as ``created_in`` alone tells of many creations.
     What is raised where an application's table refers to one is the driver's IntegrityError.
     """
+    return sum(_remove(op, these, record) for these in _portions(op, selected))
+
+
+def _portions(op: Operation, selected: str) -> Iterator[str]:
+    """Conditions for ids, each of so many users of the table that they stay in memory between the
+    statements."""
+    these = f"IN (SELECT user_id FROM {selected}"
+    firsts = op.connection.execute(
+        text(f"""
+            SELECT user_id FROM (SELECT user_id, row_number() OVER (ORDER BY user_id) AS number
+            FROM {selected}) numbered WHERE number % {PORTION} = 1 ORDER BY user_id
+        """)
+    ).scalars()
+    bounds = [*firsts, MAX_ID + 1]
+    if len(bounds) <= 2:
+        yield f"{these})"
+        return
+    op.connection.execute(text(f"CREATE INDEX {selected}_idx ON {selected} (user_id)"))
+    for first, following in itertools.pairwise(bounds):
+        between = f"BETWEEN {first} AND {following - 1}"
+        yield f"{between} AND {{0}} {these} WHERE user_id {between})"
+
+
+def _remove(op: Operation, these: str, record: bool) -> int:
     connection, dialect = op.connection, op.connection.dialect.name
-    these = f"IN (SELECT user_id FROM {selected})"
     if record:
         # With the row goes the only sign of which operation created users together.
         image = _with_created_in(dialect)
@@ -137,26 +194,31 @@ def remove(op: Operation, selected: str, *, record: bool = True) -> int:
                 INSERT INTO changes
                     (operation_id, entity, entity_id, name, action, "before", salt)
                 SELECT :operation, 'user', u.id, u.email, 'delete', {image}, {salt_sql(dialect)}
-                FROM users u JOIN roles r ON r.id = u.role_id WHERE u.id {these} ORDER BY u.id
+                FROM users u JOIN roles r ON r.id = u.role_id
+                WHERE u.id {these.format("u.id")} ORDER BY u.id
             """),
             {"operation": op.id},
         )
-    recycle(op, selected)
-    connection.execute(text(f"DELETE FROM user_claims WHERE user_id {these}"))
-    return connection.execute(text(f"DELETE FROM users WHERE id {these}")).rowcount
+    _recycle(op, these)
+    own, grants = these.format("id"), these.format("user_id")
+    connection.execute(text(f"DELETE FROM user_claims WHERE user_id {grants}"))
+    return connection.execute(text(f"DELETE FROM users WHERE id {own}")).rowcount
 
 
-def recycle(op: Operation, selected: str) -> None:
-    """Put the users with their grants into the recycle bin, as they are."""
-    these = f"IN (SELECT user_id FROM {selected})"
+def _recycle(op: Operation, these: str) -> None:
+    """Put the users with their grants into the recycle bin, as they are.
+
+    In the order of their ids, so that its indexes grow at their ends.
+    """
     kept_users = f"""
         INSERT INTO recycled_users (operation_id, {_USER_COLUMNS})
-        SELECT :operation, {_USER_COLUMNS} FROM users WHERE id {these}
+        SELECT :operation, {_USER_COLUMNS} FROM users
+        WHERE id {these.format("id")} ORDER BY id
     """
     kept_grants = f"""
         INSERT INTO recycled_grants (operation_id, user_id, claim_id, reason, expires_at)
         SELECT :operation, user_id, claim_id, reason, expires_at FROM user_claims
-        WHERE user_id {these}
+        WHERE user_id {these.format("user_id")} ORDER BY user_id, claim_id
     """
     op.recycled = True
     for statement in (kept_users, kept_grants):

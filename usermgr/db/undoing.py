@@ -1,6 +1,7 @@
 """Undoing what an operation did to users, set by set.
 
-``find`` notes in a temporary table what is to be done with which user:
+``find`` notes which users are as the operation made them together with others: these are to be
+deleted. In another temporary table it notes what is to be done with which other user:
 
     made      created or restored by the operation: to be deleted
     changed   to get the image from before back
@@ -13,8 +14,9 @@
 need is gone, and notes why. ``apply`` does the rest.
 
 Directly after a large operation PostgreSQL's statistics do not know of it, and it seems to have one
-row. So where rows are looked up user by user, ``operation_id + 0`` keeps the planner away from the
-index of operations, and LIMIT from a join: either would go through all rows for every user.
+row. So the operation's own changes are noted in a temporary table as well, which has an index. And
+where rows are looked up user by user, ``operation_id + 0`` keeps the planner away from the index of
+operations, and LIMIT from a join: either would go through all rows for every user.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from usermgr.db.models import Instant
 from usermgr.db.sql import own_ids
 
 _USERS: Final = "usermgr_undo"
+_OWN: Final = "usermgr_undo_own"
+_UNCHANGED: Final = "usermgr_undo_unchanged"
 _GRANTS: Final = "usermgr_undo_grants"
 _LEFT: Final = "usermgr_undo_left"
 _CHOSEN: Final = "usermgr_undo_chosen"
@@ -55,29 +59,51 @@ _JSON: Final = {
     },
 }
 
+_FIND_OWN: Final = """
+    SELECT entity_id AS user_id, max(id) AS change_id,
+        max(CASE action WHEN 'set-password' THEN 1 ELSE 0 END) AS sets_password
+    FROM changes WHERE operation_id = :undone AND entity = 'user' AND {which} GROUP BY entity_id
+"""
+_LOCK: Final = {"postgresql": "FOR UPDATE OF u", "sqlite": ""}
+
+_TOUCHED: Final = """
+    SELECT u.id AS user_id, u.version, u.created_in FROM users u WHERE {which} ORDER BY u.id {lock}
+"""
+_MADE: Final = "u.created_in = :undone"
+_MADE_OR_ELSE: Final = f"""
+    u.id IN (SELECT m.id FROM users m WHERE m.created_in = :undone
+        UNION SELECT user_id FROM {_OWN}
+        UNION SELECT b.id FROM recycled_users b WHERE b.restored_in = :undone)
+"""
+_OTHERS: Final = (
+    f"DELETE FROM {_UNCHANGED} WHERE version <> 1 OR coalesce(created_in, 0) <> :undone",
+    f"DELETE FROM {_UNCHANGED} WHERE user_id IN (SELECT user_id FROM {_OWN})",
+)
+"""Whom more has to be known of than that they are as they were made."""
+
 _FIND: Final = """
     SELECT c.entity_id AS user_id, c.name AS email, 'made' AS kind, true AS alone,
         CAST({after_version} AS integer) AS version, c.after AS image, CAST(NULL AS bigint) AS bin
     FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NULL AND c.after IS NOT NULL
     UNION ALL SELECT u.id, u.email, 'made', false, 1, NULL, NULL FROM users u
-    WHERE u.created_in = :undone AND {change_of_u} IS NULL
+    WHERE u.created_in = :undone AND u.version <> 1 AND NOT EXISTS {change_of_u}
     UNION ALL SELECT b.id, b.email, 'made', false, b.version, NULL, NULL FROM recycled_users b
-    WHERE b.restored_in = :undone AND {change_of_b} IS NULL
+    WHERE b.restored_in = :undone AND NOT EXISTS {change_of_b}
     UNION ALL SELECT b.id, b.email, 'made', false, 1, NULL, NULL FROM recycled_users b
-    WHERE b.created_in = :undone AND b.restored_in IS NULL AND {change_of_b} IS NULL
+    WHERE b.created_in = :undone AND b.restored_in IS NULL AND NOT EXISTS {change_of_b}
     UNION ALL SELECT c.entity_id, c.name, 'changed', true,
         CAST({after_version} AS integer), c.before, NULL
     FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NOT NULL AND c.after IS NOT NULL AND {is_image}
-    UNION ALL SELECT b.id, b.email, 'deleted', {change_of_b} IS NOT NULL, NULL, NULL, b.operation_id
+    UNION ALL SELECT b.id, b.email, 'deleted', EXISTS {change_of_b}, NULL, NULL, b.operation_id
     FROM recycled_users b WHERE b.operation_id IN {same} AND b.restored_in IS NULL
     UNION ALL SELECT c.entity_id, c.name, 'lost', true, NULL, NULL, NULL FROM changes c
     WHERE c.operation_id = :undone AND c.entity = 'user' AND c.before IS NOT NULL
         AND c.after IS NULL AND (SELECT 1 FROM recycled_users b WHERE b.operation_id + 0 IN {same}
             AND b.id = c.entity_id AND b.restored_in IS NULL LIMIT 1) IS NULL
     UNION ALL SELECT b.id, b.email, 'lost', false, NULL, NULL, NULL FROM recycled_users b
-    WHERE b.operation_id = :undone AND b.restored_in IS NOT NULL AND {change_of_b} IS NULL
+    WHERE b.operation_id = :undone AND b.restored_in IS NOT NULL AND NOT EXISTS {change_of_b}
         AND (SELECT 1 FROM recycled_users a WHERE a.operation_id + 0 IN {same}
             AND a.id = b.id AND a.restored_in IS NULL LIMIT 1) IS NULL
     UNION ALL SELECT c.entity_id, coalesce(u.email, ''), 'erased', true, NULL, NULL, NULL
@@ -87,10 +113,7 @@ _FIND: Final = """
     WHERE c.operation_id = :undone AND c.entity = 'user'
         AND c.before IS NOT NULL AND c.after IS NOT NULL AND NOT {is_image}
 """
-_CHANGE_OF: Final = """
-    (SELECT c.id FROM changes c WHERE c.operation_id + 0 = :undone AND c.entity = 'user'
-        AND c.entity_id = {}.id LIMIT 1)
-"""
+_CHANGE_OF: Final = f"(SELECT 1 FROM {_OWN} o WHERE o.user_id = {{}}.id)"
 _FIND_GRANTS: Final = """
     SELECT t.user_id, CAST({claim_id} AS bigint) AS claim_id, {reason} AS reason,
         {expires_at} AS expires_at
@@ -128,24 +151,23 @@ _OBSTACLES: Final = {
     """,
     "a claim that it held is gone": """
         (t.kind = 'deleted' AND EXISTS (SELECT 1 FROM recycled_grants g
-            WHERE g.user_id = t.user_id AND g.operation_id + 0 = t.bin
+            WHERE g.user_id = t.user_id AND g.operation_id = t.bin
             AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
         OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM {grants} g WHERE g.user_id = t.user_id
             AND NOT EXISTS (SELECT 1 FROM claims c WHERE c.id = g.claim_id)))
     """,
     "the password that was replaced is not kept any more": """
-        t.kind = 'changed' AND EXISTS (SELECT 1 FROM changes c WHERE c.operation_id + 0 = :undone
-            AND c.entity = 'user' AND c.entity_id = t.user_id AND c.action = 'set-password')
+        t.kind = 'changed'
+        AND (SELECT o.sets_password FROM {own} o WHERE o.user_id = t.user_id) = 1
         AND NOT EXISTS (SELECT 1 FROM recycled_passwords p
             WHERE p.operation_id + 0 = :undone AND p.user_id = t.user_id)
     """,
 }
 """Why a user cannot be undone: the first one that is true is told."""
 
-_LATER: Final = """
-    c.entity = 'user' AND c.entity_id = t.user_id AND c.id > coalesce((SELECT max(o.id)
-        FROM changes o WHERE o.operation_id + 0 = :undone AND o.entity = 'user'
-        AND o.entity_id = t.user_id), 0)
+_LATER: Final = f"""
+    c.entity = 'user' AND c.entity_id = t.user_id
+    AND c.id > coalesce((SELECT o.change_id FROM {_OWN} o WHERE o.user_id = t.user_id), 0)
     AND (t.alone OR t.version = 1 OR c.operation_id + 0 > :undone)
 """
 """Changes tell what came later, because they are written while the user is locked; operations get
@@ -184,13 +206,15 @@ class Left(NamedTuple):
 
 
 def find(op: Operation, undone: int, same: Sequence[int]) -> int:
-    """Note what the operation did to users; returns to how many.
+    """Lock the users that the operation touched, and note what it did to them; returns to how many.
 
     ``same`` are the operation, and those that did the same again by undoing its undos: who was
     deleted lies in the bin of the last one.
     """
     dialect = op.connection.dialect.name
-    return changing.select_into(
+    has_own = _find_own(op, {"undone": undone})
+    unchanged = _find_unchanged(op, undone, has_own)
+    return unchanged + changing.select_into(
         op,
         _USERS,
         _FIND.format(
@@ -206,6 +230,8 @@ def find(op: Operation, undone: int, same: Sequence[int]) -> int:
 
 def find_deleted(op: Operation, operation_id: int, user_id: int) -> None:
     """Note one user that the operation deleted, to come back."""
+    _find_own(op, {"undone": operation_id, "user": user_id}, "entity_id = :user")
+    changing.select_into(op, _UNCHANGED, "SELECT id AS user_id FROM users WHERE false", {})
     changing.select_into(
         op,
         _USERS,
@@ -218,16 +244,38 @@ def find_deleted(op: Operation, operation_id: int, user_id: int) -> None:
     )
 
 
+def _find_own(op: Operation, parameters: dict[str, object], which: str = "true") -> bool:
+    number = changing.select_into(op, _OWN, _FIND_OWN.format(which=which), parameters)
+    op.connection.execute(text(f"CREATE UNIQUE INDEX {_OWN}_un ON {_OWN} (user_id)"))
+    return number > 0
+
+
+def _find_unchanged(op: Operation, undone: int, has_own: bool) -> int:
+    """Lock all the users in the order of their ids, as everybody does, and note those that are as
+    the operation made them together with others; returns how many these are."""
+    parameters: dict[str, object] = {"undone": undone}
+    restored = text("SELECT EXISTS (SELECT 1 FROM recycled_users WHERE restored_in = :undone)")
+    more = has_own or op.connection.execute(restored, parameters).scalar()
+    which = _MADE_OR_ELSE if more else _MADE
+    lock = _LOCK[op.connection.dialect.name]
+    number = changing.select_into(
+        op, _UNCHANGED, _TOUCHED.format(which=which, lock=lock), parameters
+    )
+    return number - sum(
+        op.connection.execute(text(others), parameters).rowcount for others in _OTHERS
+    )
+
+
 def leave(op: Operation, undone: int) -> int:
-    """Lock the users, and take those out that cannot be undone; returns how many these are."""
+    """Take those out that cannot be undone; returns how many these are."""
     connection, dialect = op.connection, op.connection.dialect.name
-    changing.lock_rows(op, _USERS)
     _lock_bin(op)
     _find_grants(op)
     parts = {
         "email": _value(dialect, "text", "t.image", "email"),
         "role_id": _value(dialect, "text", "t.image", "role_id"),
         "grants": _GRANTS,
+        "own": _OWN,
         "now": content_sql(dialect, image_sql(dialect)),
         "then": _AS_IT_WAS.format(
             before=content_sql(dialect, "c.before"),
@@ -288,7 +336,8 @@ def find_left(connection: Connection) -> Iterator[Left]:
 def apply(op: Operation, undone: int) -> dict[str, int]:
     """Undo the rest; returns the numbers of users that were deleted, restored and changed back."""
     # Deleting comes first: an e-mail may have gone from one user to another.
-    deleted = sum(
+    deleted = changing.remove(op, _UNCHANGED, record=False) if _has_rows(op, _UNCHANGED) else 0
+    deleted += sum(
         changing.remove(op, _CHOSEN, record=alone)
         for alone in (True, False)
         if _choose(op, f"kind = 'made' AND alone = {str(alone).lower()}")
@@ -296,6 +345,10 @@ def apply(op: Operation, undone: int) -> dict[str, int]:
     changed = _change_back(op, undone) if _choose(op, "kind = 'changed'") else 0
     restored = _restore(op) if _choose(op, "kind = 'deleted'") else 0
     return {"deleted": deleted, "restored": restored, "changed": changed}
+
+
+def _has_rows(op: Operation, table: str) -> bool:
+    return bool(op.connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {table})")).scalar())
 
 
 def _choose(op: Operation, condition: str) -> int:

@@ -72,7 +72,7 @@ def change_users(
     matched = selecting.count_users(connection, matches)
     if number:
         approve(number)
-        with changing.time_for(op, number):
+        with changing.room_for(op, number):
             _apply(op, change)
         op.count(f"user.{change.action}", number)
     stored = bool(number) and not dry_run

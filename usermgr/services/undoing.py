@@ -175,11 +175,12 @@ def _done_again(connection: Connection, operation_id: int) -> list[int]:
 def _undo_users(undo: Undo, row: Row[Any]) -> None:
     op = undo.op
     undo.users = {"deleted": 0, "restored": 0, "changed": 0}
-    found = undoing.find(op, undo.undone, _done_again(op.connection, undo.undone))
-    _tell_unknown(undo, row, found)
-    if not found:
-        return
-    with changing.time_for(op, found):
+    known = sum(n for what, n in row.counts.items() if what.startswith("user."))
+    with changing.room_for(op, known):
+        found = undoing.find(op, undo.undone, _done_again(op.connection, undo.undone))
+        _tell_unknown(undo, row, known - found)
+        if not found:
+            return
         undo.left_users = undoing.leave(op, undo.undone)
         undo.users = apply(op, undo.undone)
     for what, key in (("delete", "deleted"), ("restore", "restored"), ("undo", "changed")):
@@ -203,9 +204,8 @@ def apply(op: Operation, undone: int) -> dict[str, int]:
         raise
 
 
-def _tell_unknown(undo: Undo, row: Row[Any], found: int) -> None:
+def _tell_unknown(undo: Undo, row: Row[Any], unknown: int) -> None:
     """Of many that were deleted or restored at once only the recycle bin tells, for a time."""
-    unknown = sum(n for what, n in row.counts.items() if what.startswith("user.")) - found
     if unknown > 0:
         users = "1 user" if unknown == 1 else f"{unknown} users"
         told = f"the recycle bin does not keep {users} of it any more"
