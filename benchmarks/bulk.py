@@ -232,7 +232,8 @@ def execute_many(path: Path, files: Files) -> float:
             ([*row[:6], row[6] == "t", *row[7:]] for row in csv.reader(users, delimiter="\t")),
         )
         connection.executemany(
-            "INSERT INTO user_claims VALUES (?, ?)", csv.reader(grants, delimiter="\t")
+            "INSERT INTO user_claims (user_id, claim_id) VALUES (?, ?)",
+            csv.reader(grants, delimiter="\t"),
         )
     connection.close()
     return time.perf_counter() - start
