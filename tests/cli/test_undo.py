@@ -391,7 +391,7 @@ def test_the_name_that_a_claim_has_by_now_is_no_change_since(cli: Command) -> No
     assert undo(cli, first).exit_code == 0
 
 
-@pytest.mark.parametrize("undos", [1_500, 1_501])
+@pytest.mark.parametrize("undos", [2, 1_101])
 def test_a_long_chain_of_undos(cli: Command, database_url: str, undos: int) -> None:
     first = done(cli, "role", "create", "new")
     database = open_database(database_url)
