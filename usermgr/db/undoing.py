@@ -375,6 +375,7 @@ def _find_grants(op: Operation) -> None:
         ),
         {},
     )
+    op.connection.execute(text(f"CREATE INDEX {_GRANTS}_idx ON {_GRANTS} (user_id)"))
 
 
 def _change_back(op: Operation, undone: int) -> int:
