@@ -97,7 +97,8 @@ def test_what_stands_in_the_way_is_told(
         assert (done.exit_code, done.stdout) == (4, "")
         assert done.stderr == (
             f'error: the user 2 "bruno@example.com" cannot be brought back: {obstacle}\n'
-            "hint: give whoever has it another one, or make what is gone again, and repeat this\n"
+            "hint: give whoever has the e-mail another one, or undo the operation that deleted the"
+            " role or claim (a new one of the same name is another one), and repeat this\n"
         )
     assert stored_state(database_url) == before
     operation = cli("operation", "list", "--limit", "1", "-o", "json").json[0]["id"]

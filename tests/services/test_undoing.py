@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import func, select
+
 from tests.support.commands import run_inside
 from tests.support.databases import open_database
 from usermgr.db.models import operations
@@ -21,7 +23,7 @@ def _steps_of_an_undo(url: str, folder: Path, number: int) -> int:
         path = folder / "users.csv"
         path.write_text("name,email,role,claims\n" + "".join(rows))
         words = ("--on-conflict", "update", "--create-roles", "--create-claims", "--yes")
-        done = run_inside(["user", "import", str(path), *words], "", {"USERMGR_DATABASE_URL": url})
+        done = run_inside(("user", "import", str(path), *words), "", {"USERMGR_DATABASE_URL": url})
         assert done.exit_code == 0, done
     database = open_database(url)
     taken = 0

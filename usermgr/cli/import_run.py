@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from usermgr.services.import_source import ImportSource, Need
     from usermgr.services.importing import Imported, ImportOptions, Way
 
+_MAKES = {"unknown_role": "--create-roles", "unknown_claim": "--create-claims"}
+"""What makes the roles and claims that rows name and nobody has made."""
+
 LONG_SECONDS = 10
 """How long the hashing of passwords must take to be announced."""
 
@@ -318,6 +321,9 @@ class ImportRun:
         hint = "correct them, or store the others with --on-error skip"
         if only_taken:
             hint = "pass over them with --on-conflict skip, or change the users with update"
+        makes = [option for reason, option in _MAKES.items() if reason in report.reasons]
+        if makes:
+            hint = f"{' and '.join(makes)} make{'' if makes[1:] else 's'} them; or {hint}"
         if self._files.rejects is None:
             hint += "; --rejects FILE writes them all"
         rows = f"{report.rejected} of {report.read} rows are bad" if report.read else "rows are bad"

@@ -69,7 +69,8 @@ def restore_user(op: Operation, reference: str) -> User:
         reason = next(undoing.find_left(op.connection)).reason
         raise Conflict(
             f'the user {row.id} "{row.email}" cannot be brought back: {reason}',
-            hint="give whoever has it another one, or make what is gone again, and repeat this",
+            hint="give whoever has the e-mail another one, or undo the operation that deleted the"
+            " role or claim (a new one of the same name is another one), and repeat this",
         )
     apply(op, row.operation_id)
     op.count("user.restore")
