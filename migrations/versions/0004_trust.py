@@ -34,8 +34,8 @@ ADDED = (
 """Table, column, type, and what stands in it at first; None is nothing."""
 
 GRANT_USER = "user_claims_fk"
-"""PostgreSQL looks twice for each deleted user where it does not restrict: once for a user with the
-same id, and then for grants."""
+"""The key from grants to users. PostgreSQL looks twice for each deleted user where it does not
+restrict: once for a user with the same id, and then for grants."""
 
 SEALS = ("seals", "seal_blocks", "sealed_operations")
 NEW_TABLES = ("recycled_users", "recycled_grants", "recycled_passwords", *SEALS)
@@ -77,7 +77,7 @@ def upgrade() -> None:
             refuse_changes_sqlite(table)
     else:
         refuse_changes_postgresql()
-        op.drop_constraint(GRANT_USER, "user_claims")
+        op.execute(f"ALTER TABLE user_claims DROP CONSTRAINT IF EXISTS {GRANT_USER}")
         op.create_foreign_key(
             GRANT_USER, "user_claims", "users", ["user_id"], ["id"], ondelete="RESTRICT"
         )
@@ -96,7 +96,7 @@ def downgrade() -> None:
         op.execute("DROP TRIGGER changes_erase_only ON changes")
         op.execute("DROP TRIGGER changes_append_only ON changes")
         op.execute("DROP FUNCTION usermgr_erase_only()")
-        op.drop_constraint(GRANT_USER, "user_claims")
+        op.execute(f"ALTER TABLE user_claims DROP CONSTRAINT IF EXISTS {GRANT_USER}")
         op.create_foreign_key(GRANT_USER, "user_claims", "users", ["user_id"], ["id"])
     for table in reversed(NEW_TABLES):
         op.drop_table(table)

@@ -155,6 +155,30 @@ def test_many_are_deleted_in_portions_and_nobody_is_forgotten(
     assert content(database_url) == before
 
 
+@pytest.mark.parametrize("many", [True, False])
+def test_who_has_the_id_of_a_deleted_user_by_now_stays(
+    cli: Command, database_url: str, many: bool
+) -> None:
+    """Ids come again by ``--with-ids`` only, in tables that are empty."""
+    for name in ("A", "B"):
+        rows = (f"{n},{name} {n},{name.lower()}{n}@example.com,member\n" for n in (4, 5))
+        Path(f"{name}.csv").write_text("id,name,email,role\n" + "".join(rows))
+    done(cli, "user", "delete", "1", "2", "3", "--yes")
+    if many:
+        created = done(cli, "user", "import", "A.csv", "--with-ids")
+    else:
+        created = done(cli, "user", *CREATE, "--no-password")
+    done(cli, "user", "delete", "--search", "@", "--yes")
+    done(cli, "user", "import", "B.csv", "--with-ids")
+    before = content(database_url)["users"]
+
+    undone = undo(cli, created)
+
+    assert (undone.exit_code, undone.json["users_deleted"]) == (6, 0)
+    assert GONE in undone.stderr
+    assert content(database_url)["users"] == before
+
+
 def _uncounted(rows: list[Any]) -> list[Any]:
     """Users without updated_at and version."""
     return [(*row[:6], row[7], row[9]) for row in rows]

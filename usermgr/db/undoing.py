@@ -4,6 +4,7 @@
 deleted. In another temporary table it notes what is to be done with which other user:
 
     made      created or restored by the operation: to be deleted
+    gone      created by the operation, and deleted since: another one may have its id by now
     changed   to get the image from before back
     deleted   in the recycle bin: to come back
     lost      deleted, and not in the bin any more, or brought back already
@@ -90,7 +91,7 @@ _FIND: Final = """
     WHERE u.created_in = :undone AND u.version <> 1 AND NOT EXISTS {change_of_u}
     UNION ALL SELECT b.id, b.email, 'made', false, b.version, NULL, NULL FROM recycled_users b
     WHERE b.restored_in = :undone AND NOT EXISTS {change_of_b}
-    UNION ALL SELECT b.id, b.email, 'made', false, 1, NULL, NULL FROM recycled_users b
+    UNION ALL SELECT b.id, b.email, 'gone', false, NULL, NULL, NULL FROM recycled_users b
     WHERE b.created_in = :undone AND b.restored_in IS NULL AND NOT EXISTS {change_of_b}
     UNION ALL SELECT c.entity_id, c.name, 'changed', true,
         CAST({after_version} AS integer), c.before, NULL
@@ -130,7 +131,11 @@ _OBSTACLES: Final = {
             WHERE e.entity = 'user' AND e.action = 'erase')
     """,
     "only a new password takes its new hash back": "t.kind = 'hashed'",
-    "was deleted since": "t.kind IN ('made', 'changed') AND u.id IS NULL",
+    "was deleted since": """
+        t.kind = 'gone' OR (t.kind IN ('made', 'changed') AND (u.id IS NULL
+            OR EXISTS (SELECT 1 FROM recycled_users b WHERE b.id = t.user_id
+                AND b.operation_id > :undone AND b.restored_in IS NULL)))
+    """,
     "was changed since": """
         t.kind IN ('made', 'changed') AND u.version <> t.version
         AND (coalesce({now} <> {then}, true) OR {other_hash} OR {lost_hash})
