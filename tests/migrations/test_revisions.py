@@ -292,6 +292,19 @@ def test_a_view_in_the_way_is_named_and_nothing_changes(migrated_postgresql_url:
     assert image(database) == before
 
 
+@pytest.mark.parametrize("change", ["RENAME CONSTRAINT {} TO other", "DROP CONSTRAINT {}"])
+def test_a_key_that_somebody_renamed_or_dropped_is_made_again(
+    migrated_postgresql_url: str, change: str
+):
+    database = open_database(migrated_postgresql_url)
+    made_again = f"ALTER TABLE user_claims {change.format('user_claims_fk')}"
+    execute(database, made_again)
+    schema.downgrade(database, "0003")
+    execute(database, f"ALTER TABLE user_claims DROP CONSTRAINT IF EXISTS other; {made_again}")
+    schema.upgrade(database)
+    assert all(difference.addition for difference in schema.check(database))
+
+
 def test_a_broken_migration_leaves_nothing_behind(empty_database: Database):
     """An index of a name that 0003 wants makes it fail after 0002 is through."""
     database = empty_database

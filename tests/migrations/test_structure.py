@@ -127,6 +127,9 @@ TAMPERED_POSTGRESQL = {
     "ALTER TABLE users ALTER COLUMN name DROP NOT NULL": "users.name may not be empty, or may be",
     "ALTER TABLE users DROP CONSTRAINT users_email_lower": "there is no check users_email_lower",
     "ALTER TABLE users DROP CONSTRAINT users_fk": "there is no foreign key users_fk of users",
+    "ALTER TABLE user_claims DROP CONSTRAINT user_claims_fk,"
+    " ADD CONSTRAINT user_claims_fk FOREIGN KEY (user_id) REFERENCES users (id)": "there is no "
+    "foreign key user_claims_fk of user_claims",
     "ALTER TABLE users DROP CONSTRAINT users_email_un": "there is no constraint users_email_un",
     'ALTER TABLE users ALTER COLUMN email TYPE varchar COLLATE "default"': "users.email has the "
     "collation default",

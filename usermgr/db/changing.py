@@ -165,9 +165,8 @@ def remove(op: Operation, selected: str, *, record: bool = True) -> int:
 
 
 def _portions(op: Operation, selected: str) -> Iterator[str]:
-    """Conditions for ids, each of so many users of the table that they stay in memory between the
-    statements."""
-    these = f"IN (SELECT user_id FROM {selected}"
+    """Conditions for a column of ids (``{}``), each true for so many users of the table that they
+    stay in memory between the statements."""
     firsts = op.connection.execute(
         text(f"""
             SELECT user_id FROM (SELECT user_id, row_number() OVER (ORDER BY user_id) AS number
@@ -175,13 +174,12 @@ def _portions(op: Operation, selected: str) -> Iterator[str]:
         """)
     ).scalars()
     bounds = [*firsts, MAX_ID + 1]
-    if len(bounds) <= 2:
-        yield f"{these})"
-        return
-    op.connection.execute(text(f"CREATE INDEX {selected}_idx ON {selected} (user_id)"))
+    if len(bounds) > 2:
+        op.connection.execute(text(f"CREATE INDEX {selected}_idx ON {selected} (user_id)"))
     for first, following in itertools.pairwise(bounds):
         between = f"BETWEEN {first} AND {following - 1}"
-        yield f"{between} AND {{0}} {these} WHERE user_id {between})"
+        these = f"SELECT user_id FROM {selected} WHERE user_id {between}"
+        yield f"{{0}} {between} AND {{0}} IN ({these})"
 
 
 def _remove(op: Operation, these: str, record: bool) -> int:
@@ -195,14 +193,13 @@ def _remove(op: Operation, these: str, record: bool) -> int:
                     (operation_id, entity, entity_id, name, action, "before", salt)
                 SELECT :operation, 'user', u.id, u.email, 'delete', {image}, {salt_sql(dialect)}
                 FROM users u JOIN roles r ON r.id = u.role_id
-                WHERE u.id {these.format("u.id")} ORDER BY u.id
+                WHERE {these.format("u.id")} ORDER BY u.id
             """),
             {"operation": op.id},
         )
     _recycle(op, these)
-    own, grants = these.format("id"), these.format("user_id")
-    connection.execute(text(f"DELETE FROM user_claims WHERE user_id {grants}"))
-    return connection.execute(text(f"DELETE FROM users WHERE id {own}")).rowcount
+    connection.execute(text(f"DELETE FROM user_claims WHERE {these.format('user_id')}"))
+    return connection.execute(text(f"DELETE FROM users WHERE {these.format('id')}")).rowcount
 
 
 def _recycle(op: Operation, these: str) -> None:
@@ -213,12 +210,12 @@ def _recycle(op: Operation, these: str) -> None:
     kept_users = f"""
         INSERT INTO recycled_users (operation_id, {_USER_COLUMNS})
         SELECT :operation, {_USER_COLUMNS} FROM users
-        WHERE id {these.format("id")} ORDER BY id
+        WHERE {these.format("id")} ORDER BY id
     """
     kept_grants = f"""
         INSERT INTO recycled_grants (operation_id, user_id, claim_id, reason, expires_at)
         SELECT :operation, user_id, claim_id, reason, expires_at FROM user_claims
-        WHERE user_id {these.format("user_id")} ORDER BY user_id, claim_id
+        WHERE {these.format("user_id")} ORDER BY user_id, claim_id
     """
     op.recycled = True
     for statement in (kept_users, kept_grants):

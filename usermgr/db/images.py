@@ -58,6 +58,24 @@ _IMAGE: Final = {
                 WHERE g.user_id = u.id ORDER BY c.id) held)))
     """,
 }
+_VALUE: Final = {
+    "postgresql": {
+        "text": "({image} ->> '{key}')",
+        "truth": "CAST({image} ->> '{key}' AS boolean)",
+        "instant": "CAST({image} ->> '{key}' AS timestamptz)",
+        "has": "jsonb_exists({image}, '{key}')",
+        "rows": "jsonb_array_elements({image} -> '{key}') AS e (value)",
+        "item": "(e.value #>> '{{}}')",
+    },
+    "sqlite": {
+        "text": "json_extract({image}, '$.{key}')",
+        "truth": "json_extract({image}, '$.{key}')",
+        "instant": "replace(replace(json_extract({image}, '$.{key}'), 'T', ' '), 'Z', '')",
+        "has": "(json_type({image}, '$.{key}') IS NOT NULL)",
+        "rows": "json_each({image}, '$.{key}') AS e",
+        "item": "e.value",
+    },
+}
 
 
 HASH_ONLY: Final = ("rehash", "strengthen")
@@ -112,3 +130,9 @@ def image_content(image: str | None) -> str | None:
 def salt_sql(dialect: str) -> str:
     """A new random salt for each row, such as ``db.models`` makes for one."""
     return _SALT[dialect]
+
+
+def value_sql(dialect: str, kind: str, image: str, key: str) -> str:
+    """SQL for what an image says: ``text``, ``truth`` or ``instant`` of a key, whether it ``has``
+    the key, the ``rows`` of the list under it (as ``e.value``), or such an ``item`` as text."""
+    return _VALUE[dialect][kind].format(image=image, key=key)

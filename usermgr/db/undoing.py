@@ -1,120 +1,27 @@
-"""Undoing what an operation did to users, set by set.
-
-``find`` notes which users are as the operation made them together with others: these are to be
-deleted. In another temporary table it notes what is to be done with which other user:
-
-    made      created or restored by the operation: to be deleted
-    gone      created by the operation, and deleted since: another one may have its id by now
-    changed   to get the image from before back
-    deleted   in the recycle bin: to come back
-    lost      deleted, and not in the bin any more, or brought back already
-    erased    nothing is known of what was done to them any more
-    hashed    only the hash of the password was replaced
+"""Undoing what ``undo_finding`` found that an operation did to users, set by set.
 
 ``leave`` takes those out that cannot be undone, because they changed since or something that they
-need is gone, and notes why. ``apply`` does the rest.
-
-Directly after a large operation PostgreSQL's statistics do not know of it, and it seems to have one
-row. So the operation's own changes are noted in a temporary table as well, which has an index. And
-where rows are looked up user by user, ``operation_id + 0`` keeps the planner away from the index of
-operations, and LIMIT from a join: either would go through all rows for every user.
+need is gone, and notes why. ``apply`` does the rest, ``bring_back`` only for deleted users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, bindparam, text
 
 from usermgr.db import changing
 from usermgr.db.engine import Operation
-from usermgr.db.images import HASH_ONLY, content_sql, image_sql, salt_sql
+from usermgr.db.images import HASH_ONLY, content_sql, image_sql, salt_sql, value_sql
 from usermgr.db.models import Instant
 from usermgr.db.sql import own_ids
+from usermgr.db.undo_finding import OWN, UNCHANGED, USERS
 
-_USERS: Final = "usermgr_undo"
-_OWN: Final = "usermgr_undo_own"
-_UNCHANGED: Final = "usermgr_undo_unchanged"
 _GRANTS: Final = "usermgr_undo_grants"
 _LEFT: Final = "usermgr_undo_left"
 _CHOSEN: Final = "usermgr_undo_chosen"
 
-_JSON: Final = {
-    # A value of an image, and the rows of its lists.
-    "postgresql": {
-        "text": "({image} ->> '{key}')",
-        "truth": "CAST({image} ->> '{key}' AS boolean)",
-        "instant": "CAST({image} ->> '{key}' AS timestamptz)",
-        "has": "jsonb_exists({image}, '{key}')",
-        "rows": "jsonb_array_elements({image} -> '{key}') AS e (value)",
-        "item": "(e.value #>> '{{}}')",
-    },
-    "sqlite": {
-        "text": "json_extract({image}, '$.{key}')",
-        "truth": "json_extract({image}, '$.{key}')",
-        "instant": "replace(replace(json_extract({image}, '$.{key}'), 'T', ' '), 'Z', '')",
-        "has": "(json_type({image}, '$.{key}') IS NOT NULL)",
-        "rows": "json_each({image}, '$.{key}') AS e",
-        "item": "e.value",
-    },
-}
-
-_FIND_OWN: Final = """
-    SELECT entity_id AS user_id, max(id) AS change_id,
-        max(CASE action WHEN 'set-password' THEN 1 ELSE 0 END) AS sets_password
-    FROM changes WHERE operation_id = :undone AND entity = 'user' AND {which} GROUP BY entity_id
-"""
-_LOCK: Final = {"postgresql": "FOR UPDATE OF u", "sqlite": ""}
-
-_TOUCHED: Final = """
-    SELECT u.id AS user_id, u.version, u.created_in FROM users u WHERE {which} ORDER BY u.id {lock}
-"""
-_MADE: Final = "u.created_in = :undone"
-_MADE_OR_ELSE: Final = f"""
-    u.id IN (SELECT m.id FROM users m WHERE m.created_in = :undone
-        UNION SELECT user_id FROM {_OWN}
-        UNION SELECT b.id FROM recycled_users b WHERE b.restored_in = :undone)
-"""
-_OTHERS: Final = (
-    f"DELETE FROM {_UNCHANGED} WHERE version <> 1 OR coalesce(created_in, 0) <> :undone",
-    f"DELETE FROM {_UNCHANGED} WHERE user_id IN (SELECT user_id FROM {_OWN})",
-)
-"""Whom more has to be known of than that they are as they were made."""
-
-_FIND: Final = """
-    SELECT c.entity_id AS user_id, c.name AS email, 'made' AS kind, true AS alone,
-        CAST({after_version} AS integer) AS version, c.after AS image, CAST(NULL AS bigint) AS bin
-    FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
-        AND c.before IS NULL AND c.after IS NOT NULL
-    UNION ALL SELECT u.id, u.email, 'made', false, 1, NULL, NULL FROM users u
-    WHERE u.created_in = :undone AND u.version <> 1 AND NOT EXISTS {change_of_u}
-    UNION ALL SELECT b.id, b.email, 'made', false, b.version, NULL, NULL FROM recycled_users b
-    WHERE b.restored_in = :undone AND NOT EXISTS {change_of_b}
-    UNION ALL SELECT b.id, b.email, 'gone', false, NULL, NULL, NULL FROM recycled_users b
-    WHERE b.created_in = :undone AND b.restored_in IS NULL AND NOT EXISTS {change_of_b}
-    UNION ALL SELECT c.entity_id, c.name, 'changed', true,
-        CAST({after_version} AS integer), c.before, NULL
-    FROM changes c WHERE c.operation_id = :undone AND c.entity = 'user'
-        AND c.before IS NOT NULL AND c.after IS NOT NULL AND {is_image}
-    UNION ALL SELECT b.id, b.email, 'deleted', EXISTS {change_of_b}, NULL, NULL, b.operation_id
-    FROM recycled_users b WHERE b.operation_id IN {same} AND b.restored_in IS NULL
-    UNION ALL SELECT c.entity_id, c.name, 'lost', true, NULL, NULL, NULL FROM changes c
-    WHERE c.operation_id = :undone AND c.entity = 'user' AND c.before IS NOT NULL
-        AND c.after IS NULL AND (SELECT 1 FROM recycled_users b WHERE b.operation_id + 0 IN {same}
-            AND b.id = c.entity_id AND b.restored_in IS NULL LIMIT 1) IS NULL
-    UNION ALL SELECT b.id, b.email, 'lost', false, NULL, NULL, NULL FROM recycled_users b
-    WHERE b.operation_id = :undone AND b.restored_in IS NOT NULL AND NOT EXISTS {change_of_b}
-        AND (SELECT 1 FROM recycled_users a WHERE a.operation_id + 0 IN {same}
-            AND a.id = b.id AND a.restored_in IS NULL LIMIT 1) IS NULL
-    UNION ALL SELECT c.entity_id, coalesce(u.email, ''), 'erased', true, NULL, NULL, NULL
-    FROM changes c LEFT JOIN users u ON u.id = c.entity_id
-    WHERE c.operation_id = :undone AND c.entity = 'user' AND c.digest IS NOT NULL
-    UNION ALL SELECT c.entity_id, c.name, 'hashed', true, NULL, NULL, NULL FROM changes c
-    WHERE c.operation_id = :undone AND c.entity = 'user'
-        AND c.before IS NOT NULL AND c.after IS NOT NULL AND NOT {is_image}
-"""
-_CHANGE_OF: Final = f"(SELECT 1 FROM {_OWN} o WHERE o.user_id = {{}}.id)"
 _FIND_GRANTS: Final = """
     SELECT t.user_id, CAST({claim_id} AS bigint) AS claim_id, {reason} AS reason,
         {expires_at} AS expires_at
@@ -172,7 +79,7 @@ _OBSTACLES: Final = {
 
 _LATER: Final = f"""
     c.entity = 'user' AND c.entity_id = t.user_id
-    AND c.id > coalesce((SELECT o.change_id FROM {_OWN} o WHERE o.user_id = t.user_id), 0)
+    AND c.id > coalesce((SELECT o.change_id FROM {OWN} o WHERE o.user_id = t.user_id), 0)
     AND (t.alone OR t.version = 1 OR c.operation_id + 0 > :undone)
 """
 """Changes tell what came later, because they are written while the user is locked; operations get
@@ -210,77 +117,16 @@ class Left(NamedTuple):
     reason: str
 
 
-def find(op: Operation, undone: int, same: Sequence[int]) -> int:
-    """Lock the users that the operation touched, and note what it did to them; returns to how many.
-
-    ``same`` are the operation, and those that did the same again by undoing its undos: who was
-    deleted lies in the bin of the last one.
-    """
-    dialect = op.connection.dialect.name
-    has_own = _find_own(op, {"undone": undone})
-    unchanged = _find_unchanged(op, undone, has_own)
-    return unchanged + changing.select_into(
-        op,
-        _USERS,
-        _FIND.format(
-            after_version=_value(dialect, "text", "c.after", "version"),
-            is_image=_value(dialect, "has", "c.before", "email"),
-            same=f"({', '.join(map(str, same))})",
-            change_of_u=_CHANGE_OF.format("u"),
-            change_of_b=_CHANGE_OF.format("b"),
-        ),
-        {"undone": undone},
-    )
-
-
-def find_deleted(op: Operation, operation_id: int, user_id: int) -> None:
-    """Note one user that the operation deleted, to come back."""
-    _find_own(op, {"undone": operation_id, "user": user_id}, "entity_id = :user")
-    changing.select_into(op, _UNCHANGED, "SELECT id AS user_id FROM users WHERE false", {})
-    changing.select_into(
-        op,
-        _USERS,
-        "SELECT id AS user_id, email, 'deleted' AS kind, true AS alone,"
-        " CAST(NULL AS integer) AS version, {} AS image, operation_id AS bin FROM recycled_users"
-        " WHERE operation_id = :operation AND id = :user AND restored_in IS NULL".format(
-            "CAST(NULL AS jsonb)" if op.connection.dialect.name == "postgresql" else "NULL"
-        ),
-        {"operation": operation_id, "user": user_id},
-    )
-
-
-def _find_own(op: Operation, parameters: dict[str, object], which: str = "true") -> bool:
-    number = changing.select_into(op, _OWN, _FIND_OWN.format(which=which), parameters)
-    op.connection.execute(text(f"CREATE UNIQUE INDEX {_OWN}_un ON {_OWN} (user_id)"))
-    return number > 0
-
-
-def _find_unchanged(op: Operation, undone: int, has_own: bool) -> int:
-    """Lock all the users in the order of their ids, as everybody does, and note those that are as
-    the operation made them together with others; returns how many these are."""
-    parameters: dict[str, object] = {"undone": undone}
-    restored = text("SELECT EXISTS (SELECT 1 FROM recycled_users WHERE restored_in = :undone)")
-    more = has_own or op.connection.execute(restored, parameters).scalar()
-    which = _MADE_OR_ELSE if more else _MADE
-    lock = _LOCK[op.connection.dialect.name]
-    number = changing.select_into(
-        op, _UNCHANGED, _TOUCHED.format(which=which, lock=lock), parameters
-    )
-    return number - sum(
-        op.connection.execute(text(others), parameters).rowcount for others in _OTHERS
-    )
-
-
 def leave(op: Operation, undone: int) -> int:
     """Take those out that cannot be undone; returns how many these are."""
     connection, dialect = op.connection, op.connection.dialect.name
     _lock_bin(op)
     _find_grants(op)
     parts = {
-        "email": _value(dialect, "text", "t.image", "email"),
-        "role_id": _value(dialect, "text", "t.image", "role_id"),
+        "email": value_sql(dialect, "text", "t.image", "email"),
+        "role_id": value_sql(dialect, "text", "t.image", "role_id"),
         "grants": _GRANTS,
-        "own": _OWN,
+        "own": OWN,
         "now": content_sql(dialect, image_sql(dialect)),
         "then": _AS_IT_WAS.format(
             before=content_sql(dialect, "c.before"),
@@ -298,14 +144,14 @@ def leave(op: Operation, undone: int) -> int:
         op,
         _LEFT,
         "SELECT * FROM (SELECT t.user_id, t.email, CASE"
-        f" {reasons} END AS reason FROM {_USERS} t LEFT JOIN users u ON u.id = t.user_id"
+        f" {reasons} END AS reason FROM {USERS} t LEFT JOIN users u ON u.id = t.user_id"
         " LEFT JOIN roles r ON r.id = u.role_id) found"
         " WHERE reason IS NOT NULL",
         {"undone": undone},
     )
     if number:
         connection.execute(
-            text(f"DELETE FROM {_USERS} WHERE user_id IN (SELECT user_id FROM {_LEFT})")
+            text(f"DELETE FROM {USERS} WHERE user_id IN (SELECT user_id FROM {_LEFT})")
         )
     return number
 
@@ -316,7 +162,7 @@ def _lock_bin(op: Operation) -> None:
         op.connection.execute(
             text(
                 "SELECT count(*) FROM (SELECT 1 FROM recycled_users WHERE (id, operation_id) IN"
-                f" (SELECT user_id, bin FROM {_USERS}) ORDER BY id FOR UPDATE) locked"
+                f" (SELECT user_id, bin FROM {USERS}) ORDER BY id FOR UPDATE) locked"
             )
         )
 
@@ -341,23 +187,23 @@ def find_left(connection: Connection) -> Iterator[Left]:
 def apply(op: Operation, undone: int) -> dict[str, int]:
     """Undo the rest; returns the numbers of users that were deleted, restored and changed back."""
     # Deleting comes first: an e-mail may have gone from one user to another.
-    deleted = changing.remove(op, _UNCHANGED, record=False) if _has_rows(op, _UNCHANGED) else 0
+    deleted = changing.remove(op, UNCHANGED, record=False)
     deleted += sum(
         changing.remove(op, _CHOSEN, record=alone)
         for alone in (True, False)
         if _choose(op, f"kind = 'made' AND alone = {str(alone).lower()}")
     )
     changed = _change_back(op, undone) if _choose(op, "kind = 'changed'") else 0
-    restored = _restore(op) if _choose(op, "kind = 'deleted'") else 0
-    return {"deleted": deleted, "restored": restored, "changed": changed}
+    return {"deleted": deleted, "restored": bring_back(op), "changed": changed}
 
 
-def _has_rows(op: Operation, table: str) -> bool:
-    return bool(op.connection.execute(text(f"SELECT EXISTS (SELECT 1 FROM {table})")).scalar())
+def bring_back(op: Operation) -> int:
+    """Bring the deleted users back; returns their number."""
+    return _restore(op) if _choose(op, "kind = 'deleted'") else 0
 
 
 def _choose(op: Operation, condition: str) -> int:
-    select = f"SELECT user_id, image, alone, bin FROM {_USERS} WHERE {condition}"
+    select = f"SELECT user_id, image, alone, bin FROM {USERS} WHERE {condition}"
     return changing.select_into(op, _CHOSEN, select, {})
 
 
@@ -368,15 +214,15 @@ def _find_grants(op: Operation) -> None:
         op,
         _GRANTS,
         _FIND_GRANTS.format(
-            users=_USERS,
-            claim_id=_value(dialect, "text", item, "claim_id"),
-            reason=_value(dialect, "text", item, "reason"),
-            expires_at=_value(dialect, "instant", item, "expires_at"),
+            users=USERS,
+            claim_id=value_sql(dialect, "text", item, "claim_id"),
+            reason=value_sql(dialect, "text", item, "reason"),
+            expires_at=value_sql(dialect, "instant", item, "expires_at"),
             no_instant="CAST(NULL AS timestamptz)" if dialect == "postgresql" else "NULL",
-            grants=_value(dialect, "rows", "t.image", "grants"),
-            claims=_value(dialect, "rows", "t.image", "claims"),
-            has_grants=_value(dialect, "has", "t.image", "grants"),
-            item=_JSON[dialect]["item"].format(),
+            grants=value_sql(dialect, "rows", "t.image", "grants"),
+            claims=value_sql(dialect, "rows", "t.image", "claims"),
+            has_grants=value_sql(dialect, "has", "t.image", "grants"),
+            item=value_sql(dialect, "item", "", ""),
         ),
         {},
     )
@@ -401,7 +247,7 @@ def _change_back(op: Operation, undone: int) -> int:
             parameters,
         )
         values = {
-            key: _value(dialect, kind, "s.image", key)
+            key: value_sql(dialect, kind, "s.image", key)
             for key, kind in (
                 ("name", "text"),
                 ("email", "text"),
@@ -470,10 +316,6 @@ def _restore(op: Operation) -> int:
     ):
         connection.execute(text(statement), {"operation": op.id})
     return restored
-
-
-def _value(dialect: str, kind: str, image: str, key: str) -> str:
-    return _JSON[dialect][kind].format(image=image, key=key)
 
 
 def _same(dialect: str, one: str, other: str) -> str:

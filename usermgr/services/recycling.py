@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from usermgr.db import recycling, undoing
+from usermgr.db import recycling, undo_finding, undoing
 from usermgr.db.engine import Operation
 from usermgr.db.models import operations, recycled_users, users
 from usermgr.errors import Conflict, NotFound
@@ -15,7 +15,7 @@ from usermgr.records import BinReport, DeletedUser, User
 from usermgr.services.erasing import is_erased
 from usermgr.services.lookup import find_user
 from usermgr.services.references import user_email
-from usermgr.services.undoing import apply
+from usermgr.services.undoing import faster_ones_told
 
 
 def list_deleted(
@@ -64,7 +64,7 @@ def restore_user(op: Operation, reference: str) -> User:
         raise _not_kept(op.connection, reference)
     if is_erased(op.connection, row.id):
         raise _erased(row.id)
-    undoing.find_deleted(op, row.operation_id, row.id)
+    undo_finding.find_deleted(op, row.operation_id, row.id)
     if undoing.leave(op, row.operation_id):
         reason = next(undoing.find_left(op.connection)).reason
         raise Conflict(
@@ -72,7 +72,8 @@ def restore_user(op: Operation, reference: str) -> User:
             hint="give whoever has the e-mail another one, or undo the operation that deleted the"
             " role or claim (a new one of the same name is another one), and repeat this",
         )
-    apply(op, row.operation_id)
+    with faster_ones_told():
+        undoing.bring_back(op)
     op.count("user.restore")
     return find_user(op.connection, str(row.id))
 

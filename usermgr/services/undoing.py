@@ -1,10 +1,12 @@
 """Undo: what an operation did is done backwards, as an operation of its own.
 
-Users are undone set by set (``db.undoing``), however many they are; roles and claims are few.
+Users are undone set by set (``db.undo_finding``, ``db.undoing``), however many they are; roles and
+claims are few.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
-from usermgr.db import changing, undoing
+from usermgr.db import changing, undo_finding, undoing
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, is_reference, referred_to, violates
 from usermgr.db.images import HASH_ONLY
@@ -177,21 +179,23 @@ def _undo_users(undo: Undo, row: Row[Any]) -> None:
     undo.users = {"deleted": 0, "restored": 0, "changed": 0}
     known = sum(n for what, n in row.counts.items() if what.startswith("user."))
     with changing.room_for(op, known):
-        found = undoing.find(op, undo.undone, _done_again(op.connection, undo.undone))
+        found = undo_finding.find(op, undo.undone, _done_again(op.connection, undo.undone))
         _tell_unknown(undo, row, known - found)
         if not found:
             return
         undo.left_users = undoing.leave(op, undo.undone)
-        undo.users = apply(op, undo.undone)
+        with faster_ones_told():
+            undo.users = undoing.apply(op, undo.undone)
     for what, key in (("delete", "deleted"), ("restore", "restored"), ("undo", "changed")):
         op.count(f"user.{what}", undo.users[key])
 
 
-def apply(op: Operation, undone: int) -> dict[str, int]:
-    """What ``db.undoing.apply`` does. Raises Conflict where another command was faster."""
+@contextlib.contextmanager
+def faster_ones_told() -> Iterator[None]:
+    """Let the block raise Conflict where another command was faster."""
     try:
         with referred_to("one of the users that would be deleted"):
-            return undoing.apply(op, undone)
+            yield
     except IntegrityError as error:
         if violates(error, EMAIL_UNIQUE):
             raise Conflict(
