@@ -6,8 +6,8 @@ python -m benchmarks.undo [--rows N] [--only WORK,...] [--again] [--json]
 PostgreSQL with its default settings that is started for the run (or the one in
 USERMGR_BENCHMARK_URL, where databases are created and dropped). ``sqlite``: the same in a file,
 beside nobody. ``empty``: an import into empty tables of PostgreSQL, which takes a fraction of that
-beside others, because no row is checked against a key, while deleting has to look for every row.
-``--again`` also measures the undo of the undo, which brings everybody back. Both are known to miss
+beside others, because no row is checked against a key.
+``--again`` also measures the undo of the undo, which brings everybody back, and is known to miss
 the goal on PostgreSQL.
 """
 

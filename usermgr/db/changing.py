@@ -197,13 +197,14 @@ def _remove(op: Operation, these: str, record: bool) -> int:
             """),
             {"operation": op.id},
         )
-    _recycle(op, these)
+    recycle(op, these)
     connection.execute(text(f"DELETE FROM user_claims WHERE {these.format('user_id')}"))
     return connection.execute(text(f"DELETE FROM users WHERE {these.format('id')}")).rowcount
 
 
-def _recycle(op: Operation, these: str) -> None:
-    """Put the users with their grants into the recycle bin, as they are.
+def recycle(op: Operation, these: str) -> None:
+    """Put the users with their grants into the recycle bin, as they are; ``these`` is a condition
+    for a column of ids (``{}``).
 
     In the order of their ids, so that its indexes grow at their ends.
     """

@@ -35,7 +35,7 @@ creates a role in the meantime and then waits for users would be waited for."""
 Key = UniqueConstraint | ForeignKeyConstraint | PrimaryKeyConstraint
 
 _STANDING: Final = """
-    WITH ours AS (SELECT unnest(ARRAY[to_regclass('users'), to_regclass('user_claims')]) AS id)
+    WITH ours AS (SELECT unnest(ARRAY[{tables}]) AS id)
     SELECT c.relname, pg_get_indexdef(c.oid, 0, true)
     FROM ours JOIN pg_index x ON x.indrelid = ours.id JOIN pg_class c ON c.oid = x.indexrelid
     WHERE x.indisvalid AND NOT x.indisclustered AND NOT x.indisreplident
@@ -53,12 +53,14 @@ def is_empty(connection: Connection) -> bool:
     return connection.execute(text("SELECT 1 FROM users LIMIT 1")).first() is None
 
 
-def owns_tables(connection: Connection) -> bool:
+def owns_tables(connection: Connection, tables: Sequence[Table] = LOCKED) -> bool:
     """Whether this database user may drop and build the keys of the tables."""
     if connection.dialect.name == "sqlite":
         return False
-    oids = ", ".join(f"to_regclass('{table.name}')" for table in LOCKED)
-    owner = f"SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class WHERE oid IN ({oids})"
+    owner = (
+        "SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class"
+        f" WHERE oid IN ({_listed(tables)})"
+    )
     return bool(connection.execute(text(owner)).scalar())
 
 
@@ -69,7 +71,7 @@ def open_exclusively(connection: Connection) -> list[Key]:
     come before anything else of the transaction touches the tables: two that read first and lock
     afterwards would wait for each other.
     """
-    connection.execute(text(_lock_statement()))
+    connection.execute(text(lock_statement(LOCKED)))
     require_rebuildable(connection)
     keys = _drop(connection)
     if keys is None:
@@ -87,21 +89,26 @@ def open_empty(connection: Connection) -> list[Key] | None:
     """
     try:
         with savepoint(connection) as point:
-            connection.execute(text(f"{_lock_statement()} NOWAIT"))
-            if is_empty(connection) and not _find_altered(connection):
+            connection.execute(text(f"{lock_statement(LOCKED)} NOWAIT"))
+            if is_empty(connection) and not find_altered(connection, TABLES):
                 keys = _drop(connection)
                 if keys is not None:
                     return keys
             point.rollback()
     except DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != "55P03":
+        if not is_in_use(error):
             raise
     return None
 
 
+def is_in_use(error: DBAPIError) -> bool:
+    """Whether somebody has a lock on what was to be locked without waiting."""
+    return getattr(error.orig, "pgcode", None) == "55P03"
+
+
 def require_rebuildable(connection: Connection) -> None:
     """Raise Forbidden where a key or an index is another than the one that would be built."""
-    altered = _find_altered(connection)
+    altered = find_altered(connection, TABLES)
     if altered:
         raise Forbidden(
             f'"{altered[0]}" is not as usermgr makes it, and would be when it is rebuilt',
@@ -109,8 +116,8 @@ def require_rebuildable(connection: Connection) -> None:
         )
 
 
-def build(connection: Connection, keys: Sequence[Key]) -> None:
-    """Build the keys that were dropped, and all indexes.
+def build(connection: Connection, keys: Sequence[Key], tables: Sequence[Table] = TABLES) -> None:
+    """Build the keys that were dropped, and all indexes of the tables.
 
     Raises IntegrityError when the rows violate one of them.
     """
@@ -124,19 +131,25 @@ def build(connection: Connection, keys: Sequence[Key]) -> None:
     driver = connection.connection.dbapi_connection
     patience, driver.patience = driver.patience, None  # type: ignore[union-attr]
     try:
-        _build(connection, keys)
+        _build(connection, keys, tables)
     finally:
         driver.patience = patience  # type: ignore[union-attr]
 
 
-def _lock_statement() -> str:
-    return f"LOCK TABLE {', '.join(table.name for table in LOCKED)} IN ACCESS EXCLUSIVE MODE"
+def lock_statement(tables: Sequence[Table]) -> str:
+    """Locks the tables against everybody else."""
+    return f"LOCK TABLE {', '.join(table.name for table in tables)} IN ACCESS EXCLUSIVE MODE"
 
 
-def _find_altered(connection: Connection) -> list[str]:
+def find_altered(connection: Connection, tables: Sequence[Table]) -> list[str]:
     """The names of the keys and indexes that do not stand as the models make them."""
-    standing = {(name, definition) for name, definition in connection.execute(text(_STANDING))}
-    return sorted({made[0] for table in TABLES for made in _made(table) if made not in standing})
+    rows = connection.execute(text(_STANDING.format(tables=_listed(tables))))
+    standing = {(name, definition) for name, definition in rows}
+    return sorted({made[0] for table in tables for made in _made(table) if made not in standing})
+
+
+def _listed(tables: Sequence[Table]) -> str:
+    return ", ".join(f"to_regclass('{table.name}')" for table in tables)
 
 
 def _made(table: Table) -> Iterator[tuple[str, str]]:
@@ -165,14 +178,9 @@ def _drop(connection: Connection) -> list[Key] | None:
 
     None, and nothing is dropped, where something of an application needs one of them.
     """
-    dropped = [constraint for table in reversed(TABLES) for constraint in _constraints(table)]
     try:
         with savepoint(connection):
-            for constraint in reversed(dropped):
-                connection.execute(DropConstraint(constraint))
-            for table in TABLES:
-                for index in table.indexes:
-                    connection.execute(DropIndex(index))
+            dropped = drop_keys(connection, TABLES)
     except DBAPIError as error:
         if not _is_needed(error):
             raise
@@ -187,16 +195,28 @@ def _drop(connection: Connection) -> list[Key] | None:
     return [users.primary_key, *dropped]
 
 
+def drop_keys(connection: Connection, tables: Sequence[Table]) -> list[Key]:
+    """Drop the tables' indexes and keys, but for the primary key of users; returns the keys in the
+    order in which they are to be built."""
+    dropped = [constraint for table in reversed(tables) for constraint in _constraints(table)]
+    for constraint in reversed(dropped):
+        connection.execute(DropConstraint(constraint))
+    for table in tables:
+        for index in table.indexes:
+            connection.execute(DropIndex(index))
+    return dropped
+
+
 def _is_needed(error: DBAPIError) -> bool:
     return getattr(error.orig, "pgcode", None) == "2BP01"
 
 
-def _build(connection: Connection, keys: Sequence[Key]) -> None:
+def _build(connection: Connection, keys: Sequence[Key], tables: Sequence[Table]) -> None:
     references = [key for key in keys if isinstance(key, ForeignKeyConstraint)]
     for key in keys:
         if key not in references:
             connection.execute(AddConstraint(key, isolate_from_table=False))
-    for table in reversed(TABLES):
+    for table in reversed(tables):
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
             connection.execute(CreateIndex(index))
     for key in references:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import IntegrityError
 
-from usermgr.db import changing, undo_finding, undoing
+from usermgr.db import changing, undo_finding, undo_load, undoing
 from usermgr.db.engine import Operation
 from usermgr.db.errors import EMAIL_UNIQUE, is_reference, referred_to, violates
 from usermgr.db.images import HASH_ONLY
@@ -178,14 +178,16 @@ def _undo_users(undo: Undo, row: Row[Any]) -> None:
     op = undo.op
     undo.users = {"deleted": 0, "restored": 0, "changed": 0}
     known = sum(n for what, n in row.counts.items() if what.startswith("user."))
-    with changing.room_for(op, known):
-        found = undo_finding.find(op, undo.undone, _done_again(op.connection, undo.undone))
+    with changing.room_for(op, known), faster_ones_told():
+        found = undo_load.take_back(op, undo.undone) if known >= undo_load.WORTH else None
+        if found is not None:
+            undo.users["deleted"] = found
+        else:
+            found = undo_finding.find(op, undo.undone, _done_again(op.connection, undo.undone))
+            if found:
+                undo.left_users = undoing.leave(op, undo.undone)
+                undo.users = undoing.apply(op, undo.undone)
         _tell_unknown(undo, row, known - found)
-        if not found:
-            return
-        undo.left_users = undoing.leave(op, undo.undone)
-        with faster_ones_told():
-            undo.users = undoing.apply(op, undo.undone)
     for what, key in (("delete", "deleted"), ("restore", "restored"), ("undo", "changed")):
         op.count(f"user.{what}", undo.users[key])
 
