@@ -8,8 +8,8 @@ import typer
 
 from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
-from usermgr.config import SETTINGS
 from usermgr.errors import exit_status_table
+from usermgr.settings_table import SETTINGS
 
 app = new_group("Topics: exit-codes, settings, fields.")
 
