@@ -76,5 +76,6 @@ def field_rows() -> list[FieldHelp]:
         "claim": records.Claim,
         "operation": records.OperationDetail,
         "change": records.Change,
+        "token": records.Token,
     }
     return [FieldHelp(name, ", ".join(view_of(kind).fields)) for name, kind in shown.items()]
