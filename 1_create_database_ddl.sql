@@ -252,6 +252,47 @@ CREATE TRIGGER seal_blocks_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON se
 CREATE TRIGGER sealed_operations_append_only BEFORE UPDATE OR DELETE OR TRUNCATE
     ON sealed_operations FOR EACH STATEMENT EXECUTE FUNCTION usermgr_append_only();
 
+-- The tokens of the HTTP API. There is no foreign key to users: whoever deletes a user takes the
+-- token's power away by that.
+CREATE TABLE tokens (
+    id           bigint GENERATED ALWAYS AS IDENTITY,
+    name         varchar COLLATE "C" NOT NULL,
+    digest       varchar NOT NULL,
+    scopes       varchar NOT NULL,
+    user_id      bigint,
+    created_at   timestamptz NOT NULL,
+    expires_at   timestamptz NOT NULL,
+    last_used_at timestamptz,
+    revoked_at   timestamptz,
+    CONSTRAINT tokens_pk PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX tokens_name_un ON tokens (name) WHERE revoked_at IS NULL;
+
+COMMENT ON TABLE tokens IS 'Who may use the HTTP API, and for what.';
+COMMENT ON COLUMN tokens.digest IS 'SHA-256 of the secret, which is nowhere.';
+COMMENT ON COLUMN tokens.scopes IS 'What the token may do, such as "users:read users:write".';
+COMMENT ON COLUMN tokens.user_id IS 'For whom it acts: it works as long as that user is active.';
+COMMENT ON COLUMN tokens.last_used_at IS 'When it was used last, to the hour.';
+
+CREATE TABLE idempotency_keys (
+    token_id     bigint NOT NULL,
+    key          varchar NOT NULL,
+    fingerprint  varchar NOT NULL,
+    operation_id bigint,
+    created_at   timestamptz NOT NULL,
+    answer       varchar NOT NULL,
+    CONSTRAINT idempotency_keys_pk PRIMARY KEY (token_id, key)
+);
+
+CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
+
+COMMENT ON TABLE idempotency_keys IS
+    'What requests that may come again were answered, for a day; in the transaction of each.';
+COMMENT ON COLUMN idempotency_keys.fingerprint IS 'SHA-256 of the request.';
+COMMENT ON COLUMN idempotency_keys.answer IS
+    'The answer, encrypted by the secret of the token, which is nowhere here.';
+
 -- The stamp by which usermgr recognises the schema: Alembic's, under a name of our own, so that an
 -- application that uses Alembic itself has its alembic_version beside it.
 CREATE TABLE usermgr_version (
@@ -259,6 +300,6 @@ CREATE TABLE usermgr_version (
     CONSTRAINT usermgr_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO usermgr_version (version_num) VALUES ('0004');
+INSERT INTO usermgr_version (version_num) VALUES ('0005');
 
 COMMIT;

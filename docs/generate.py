@@ -14,8 +14,8 @@ from typing import Any
 from usermgr.cli.app import GROUPS, load_command
 from usermgr.cli.help import field_rows
 from usermgr.cli.options import PANEL, Group, global_options
-from usermgr.config import SETTINGS
 from usermgr.errors import exit_status_table
+from usermgr.settings_table import SETTINGS
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""Settings: flag > environment > ``.env`` > default; the one place that knows every variable.
+"""Settings: flag > environment > ``.env`` > default. ``settings_table`` knows every variable.
 
 ``load_settings`` is pure: it takes the flags and the environment it shall look at, so that tests
 and the HTTP face build settings by hand.
@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from usermgr.errors import InvalidInput
 from usermgr.hash_limits import DEFAULT_COSTS, Argon2Costs
-from usermgr.setting_values import OUTPUT_FORMATS, parse_setting
+from usermgr.setting_values import parse_setting
+from usermgr.settings_table import DEFAULT_DATABASE_URL, SETTINGS, Setting
 from usermgr.urls import mask_url
 
 if TYPE_CHECKING:
     from usermgr.blocklist import Blocklist
-
-DEFAULT_DATABASE_URL: Final = "sqlite:///usermgr.db"
 
 LIBPQ_VARIABLES: Final = {
     "PGHOST": "host",
@@ -46,110 +45,6 @@ Source: PostgreSQL documentation, "libpq: Environment Variables".
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting: its field, its variables in order of precedence, its default and meaning."""
-
-    name: str
-    variables: tuple[str, ...]
-    default: str | None
-    meaning: str
-    flag: str | None = None
-
-
-SETTINGS: Final = (
-    Setting(
-        "database_url",
-        ("USERMGR_DATABASE_URL", "DATABASE_URL"),
-        DEFAULT_DATABASE_URL,
-        "the database: postgresql://user@host:port/name, or sqlite:///path/to/file.db; "
-        "without a URL, libpq's own variables (PGHOST, PGPORT, PGDATABASE, PGUSER, PGSERVICE) "
-        "choose PostgreSQL",
-        "--database-url",
-    ),
-    Setting(
-        "db_schema",
-        ("USERMGR_DB_SCHEMA",),
-        None,
-        "the PostgreSQL schema that holds the tables; unset means the connection's search path",
-    ),
-    Setting(
-        "output",
-        ("USERMGR_OUTPUT",),
-        None,
-        "output format: " + ", ".join(OUTPUT_FORMATS) + "; unset means table on a terminal, "
-        "tsv into a pipe",
-        "--output",
-    ),
-    Setting(
-        "actor",
-        ("USERMGR_ACTOR",),
-        None,
-        "who is recorded in the history; unset means the CI job or the operating-system user",
-    ),
-    Setting(
-        "connect_timeout",
-        ("USERMGR_CONNECT_TIMEOUT",),
-        "10",
-        "seconds to wait for a connection to PostgreSQL; 0 means no limit",
-    ),
-    Setting(
-        "statement_timeout",
-        ("USERMGR_STATEMENT_TIMEOUT",),
-        "60",
-        "seconds that one statement may take on PostgreSQL; 0 means no limit",
-    ),
-    Setting(
-        "lock_timeout",
-        ("USERMGR_LOCK_TIMEOUT",),
-        "10",
-        "seconds to wait for a lock that another command holds; 0 means no limit",
-    ),
-    Setting(
-        "password_min_length",
-        ("USERMGR_PASSWORD_MIN_LENGTH",),
-        "15",
-        "characters that a password must have at least (8 or more)",
-    ),
-    Setting(
-        "retention_days",
-        ("USERMGR_RETENTION_DAYS",),
-        "30",
-        "days for which deleted users and replaced password hashes can be brought back",
-    ),
-    Setting(
-        "confirm_above",
-        ("USERMGR_CONFIRM_ABOVE",),
-        "100",
-        "users that one command may change without asking; 0 means that it asks for every one",
-    ),
-    Setting(
-        "password_blocklist",
-        ("USERMGR_PASSWORD_BLOCKLIST",),
-        None,
-        "a file of passwords that nobody may use, one a line, in any case; unset means none",
-    ),
-    Setting(
-        "argon2_memory",
-        ("USERMGR_ARGON2_MEMORY",),
-        str(DEFAULT_COSTS.memory),
-        "KiB of memory for a new password hash; see docs/passwords.md",
-    ),
-    Setting(
-        "argon2_passes",
-        ("USERMGR_ARGON2_PASSES",),
-        str(DEFAULT_COSTS.passes),
-        "passes over that memory",
-    ),
-    Setting(
-        "argon2_lanes",
-        ("USERMGR_ARGON2_LANES",),
-        str(DEFAULT_COSTS.lanes),
-        "threads that one password hash is made with",
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one run. Times are seconds, and 0 is no limit.
 
@@ -171,6 +66,12 @@ class Settings:
     argon2_memory: int = DEFAULT_COSTS.memory
     argon2_passes: int = DEFAULT_COSTS.passes
     argon2_lanes: int = DEFAULT_COSTS.lanes
+    http_body_max: int = 1024 * 1024
+    http_client_timeout: float = 30.0
+    http_requests: int = 100
+    http_rate: int = 200
+    http_hashes_waiting: int = 32
+    http_cors_origins: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     libpq: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -292,7 +193,7 @@ def render_settings(settings: Settings) -> list[tuple[str, str | None, str, str]
     rows = []
     for setting in SETTINGS:
         value = getattr(settings, setting.name)
-        text = None if value is None else _text(value)
+        text = None if value in (None, ()) else _text(value)
         if setting.name == "database_url" and text is not None:
             text = mask_url(text)
         rows.append(
@@ -302,4 +203,6 @@ def render_settings(settings: Settings) -> list[tuple[str, str | None, str, str]
 
 
 def _text(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 
 class Unset(enum.Enum):
@@ -329,6 +329,51 @@ class BinReport:
 
     users: int
     passwords: int
+
+
+Scope = Literal[
+    "users:read",
+    "users:write",
+    "roles:read",
+    "roles:write",
+    "claims:read",
+    "claims:write",
+    "operations:read",
+    "operations:write",
+    "tokens:read",
+    "tokens:write",
+]
+"""What a token may do over HTTP: read or write one kind of thing."""
+
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of the HTTP API; the secret is nowhere.
+
+    ``user_id`` is whom it acts for, None for nobody in particular. ``last_used_at`` is exact to the
+    hour. It works until ``expires_at``, or until ``revoked_at`` if that has a value.
+    """
+
+    id: int
+    name: str
+    scopes: tuple[Scope, ...]
+    user_id: int | None
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """What a token is created from. ``user`` is an id or e-mail."""
+
+    name: str
+    scopes: tuple[Scope, ...]
+    expires_at: datetime
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

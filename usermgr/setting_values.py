@@ -23,6 +23,8 @@ def parse_setting(name: str, text: str | None, source: str) -> Any:
         return _parse_seconds(text or "", source)
     if name == "db_schema":
         return _parse_schema(text, source)
+    if name == "http_cors_origins":
+        return _parse_origins(text, source)
     if text is not None and not text.isprintable():
         raise InvalidInput(
             f'"{ascii(text)[1:-1]}" ({source}) contains a character that is not printable'
@@ -53,6 +55,18 @@ def _parse_schema(text: str | None, source: str) -> str | None:
     return text
 
 
+def _parse_origins(text: str | None, source: str) -> tuple[str, ...]:
+    origins = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    for origin in origins:
+        # RFC 6454, section 6.2: a scheme, a host in lower case, and a port where it is unusual.
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?", origin):
+            raise InvalidInput(
+                f'"{ascii(origin)[1:-1]}" ({source}) is not an origin',
+                hint="write https://host or http://host:port, without a path; there is no *",
+            )
+    return origins
+
+
 def _parse_seconds(text: str, source: str) -> float:
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", text):
         raise InvalidInput(
@@ -69,6 +83,10 @@ _NUMBERS: Final = {
     "argon2_memory": (1, 262_144, "a memory size in KiB"),
     "argon2_passes": (1, 1000, "a number of passes"),
     "argon2_lanes": (1, 64, "a number of lanes"),
+    "http_body_max": (1024, 268_435_456, "a number of bytes"),
+    "http_requests": (1, 100_000, "a number of requests"),
+    "http_rate": (0, 1_000_000, "a number of requests"),
+    "http_hashes_waiting": (0, 10_000, "a number of requests"),
 }
 
 

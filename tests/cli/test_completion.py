@@ -28,7 +28,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 COMMANDS = [
     *("user", "role", "claim", "password", "operation", "undo", "bin", "why", "audit"),
-    *("seed", "schema", "config", "help"),
+    *("token", "seed", "schema", "config", "help"),
 ]
 
 

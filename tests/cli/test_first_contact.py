@@ -40,5 +40,5 @@ def test_the_challenges_tables_are_to_be_adopted(
     make_challenge(empty_database)
     done = run_inside(words, "", {"USERMGR_DATABASE_URL": empty_database_url})
     assert done.exit_code == 5
-    assert "are not managed by usermgr yet (revision none, this program needs 0004)" in done.stderr
+    assert "are not managed by usermgr yet (revision none, this program needs 0005)" in done.stderr
     assert done.stderr.endswith("hint: adopt them with: usermgr schema init\n")

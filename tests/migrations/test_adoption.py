@@ -32,7 +32,7 @@ def test_both_spellings_are_adopted_with_every_row(empty_database: Database, spe
         database.description,
         "adopted",
         None,
-        "0004",
+        "0005",
         (KEPT, *renamed, "made 2 e-mails canonical", PLAIN),
     )
     assert schema.check(database) == ()

@@ -20,30 +20,30 @@ from usermgr.db.engine import Database
 from usermgr.errors import Conflict, Unavailable
 from usermgr.records import SchemaReport, SchemaStatus
 
-ALL = ("0001", "0002", "0003", "0004")
+ALL = ("0001", "0002", "0003", "0004", "0005")
 
 
 def test_init_creates_once_and_leaves_alone_after_that(empty_database: Database):
     name = empty_database.description
-    assert schema.status(empty_database) == SchemaStatus(name, "missing", None, "0004", ALL)
+    assert schema.status(empty_database) == SchemaStatus(name, "missing", None, "0005", ALL)
     assert schema.init(empty_database) == SchemaReport(
-        name, "created", None, "0004", ("created 12 tables",)
+        name, "created", None, "0005", ("created 14 tables",)
     )
-    assert schema.status(empty_database) == SchemaStatus(name, "current", "0004", "0004", ())
+    assert schema.status(empty_database) == SchemaStatus(name, "current", "0005", "0005", ())
     before = image(empty_database)
-    assert schema.init(empty_database) == SchemaReport(name, "unchanged", "0004", "0004", ())
+    assert schema.init(empty_database) == SchemaReport(name, "unchanged", "0005", "0005", ())
     assert image(empty_database) == before
 
 
 def test_status_knows_where_a_schema_stands(empty_database: Database):
     name = empty_database.description
     make_challenge(empty_database)
-    assert schema.status(empty_database) == SchemaStatus(name, "unmanaged", None, "0004", ALL)
+    assert schema.status(empty_database) == SchemaStatus(name, "unmanaged", None, "0005", ALL)
     schema.init(empty_database)
     schema.downgrade(empty_database, "0001")
-    assert schema.status(empty_database) == SchemaStatus(name, "behind", "0001", "0004", ALL[1:])
+    assert schema.status(empty_database) == SchemaStatus(name, "behind", "0001", "0005", ALL[1:])
     execute(empty_database, "UPDATE usermgr_version SET version_num = '0009'")
-    assert schema.status(empty_database) == SchemaStatus(name, "ahead", "0009", "0004", ())
+    assert schema.status(empty_database) == SchemaStatus(name, "ahead", "0009", "0005", ())
 
 
 def test_init_upgrades_an_older_schema(database: Database):
@@ -52,8 +52,13 @@ def test_init_upgrades_an_older_schema(database: Database):
         database.description,
         "upgraded",
         "0001",
-        "0004",
-        ("applied 0002_integrity", "applied 0003_history", "applied 0004_trust"),
+        "0005",
+        (
+            "applied 0002_integrity",
+            "applied 0003_history",
+            "applied 0004_trust",
+            "applied 0005_http",
+        ),
     )
     assert schema.check(database) == ()
 

@@ -60,9 +60,14 @@ def test_rows_survive_the_way_down_and_up_again(empty_database: Database):
     assert schema.downgrade(database, "0001") == SchemaReport(
         name,
         "downgraded",
-        "0004",
+        "0005",
         "0001",
-        ("reverted 0004_trust", "reverted 0003_history", "reverted 0002_integrity"),
+        (
+            "reverted 0005_http",
+            "reverted 0004_trust",
+            "reverted 0003_history",
+            "reverted 0002_integrity",
+        ),
     )
     assert rows(database, "SELECT id, name, email, password, role_id FROM users ORDER BY id") == [
         (1, "Ana", "ana@example.com", "$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", 1),
@@ -76,9 +81,13 @@ def test_rows_survive_the_way_down_and_up_again(empty_database: Database):
     ]
     assert schema.upgrade(database, "0002").changes[-1] == "applied 0002_integrity"
     assert schema.upgrade(database) == SchemaReport(
-        name, "upgraded", "0002", "0004", ("applied 0003_history", "applied 0004_trust")
+        name,
+        "upgraded",
+        "0002",
+        "0005",
+        ("applied 0003_history", "applied 0004_trust", "applied 0005_http"),
     )
-    assert schema.upgrade(database) == SchemaReport(name, "unchanged", "0004", "0004", ())
+    assert schema.upgrade(database) == SchemaReport(name, "unchanged", "0005", "0005", ())
     for table, content in kept.items():
         assert rows(database, f"SELECT * FROM {table} ORDER BY 1, 2") == content
     assert schema.check(database) == ()
@@ -138,19 +147,19 @@ def test_base_removes_everything(database: Database):
     assert schema.check(database) == ()
 
 
-@pytest.mark.parametrize("revision", ["0005", "1", "-1", "heads", "", "0001; DROP TABLE users"])
+@pytest.mark.parametrize("revision", ["0009", "1", "-1", "heads", "", "0001; DROP TABLE users"])
 def test_unknown_revisions_name_the_known_ones(database: Database, revision: str):
     for act in (schema.upgrade, schema.downgrade):
         with pytest.raises(InvalidInput) as caught:
             act(database, revision)
         assert caught.value.message == f'no revision "{revision}"'
         assert caught.value.hint == (
-            "the revisions are 0001, 0002, 0003, 0004, head, and for a downgrade base"
+            "the revisions are 0001, 0002, 0003, 0004, 0005, head, and for a downgrade base"
         )
 
 
 def test_upgrade_does_not_go_down_nor_downgrade_up(database: Database):
-    with pytest.raises(InvalidInput, match='0004, which is higher than "0001"'):
+    with pytest.raises(InvalidInput, match='0005, which is higher than "0001"'):
         schema.upgrade(database, "0001")
     schema.downgrade(database, "0002")
     with pytest.raises(InvalidInput, match='0002, which is lower than "head"'):

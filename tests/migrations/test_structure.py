@@ -108,6 +108,7 @@ def test_the_head_revision_is_the_newest_migration():
         ("0002", "0002", "0001"),
         ("0003", "0003", "0002"),
         ("0004", "0004", "0003"),
+        ("0005", "0005", "0004"),
     ]
     assert list(revision_titles())[-1] == HEAD_REVISION
 

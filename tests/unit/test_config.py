@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from usermgr.config import SETTINGS, load_settings, render_settings
+from usermgr.config import load_settings, render_settings
 from usermgr.errors import InvalidInput
+from usermgr.settings_table import SETTINGS
 from usermgr.urls import describe_database, mask_url, normalise_database_url, url_has_password
 
 OTHER = {
@@ -26,6 +27,12 @@ OTHER = {
     "argon2_memory": ("19457", "20000", "65536"),
     "argon2_passes": ("3", "4", "5"),
     "argon2_lanes": ("2", "3", "4"),
+    "http_body_max": ("1024", "2000", "3000"),
+    "http_client_timeout": ("1", "2", "3"),
+    "http_requests": ("1", "2", "3"),
+    "http_rate": ("0", "1", "2"),
+    "http_hashes_waiting": ("0", "1", "2"),
+    "http_cors_origins": ("https://a", "http://b:1,https://c", "https://d"),
 }
 
 
@@ -190,6 +197,14 @@ def test_a_database_is_described_without_user_and_password(url: str, description
         (
             *("USERMGR_DB_SCHEMA", "information_schema"),
             'the schema "information_schema" (environment USERMGR_DB_SCHEMA) is one of PostgreSQL',
+        ),
+        (
+            *("USERMGR_HTTP_BODY_MAX", "1023"),
+            '"1023" (environment USERMGR_HTTP_BODY_MAX) is not a number of bytes',
+        ),
+        (
+            *("USERMGR_HTTP_CORS_ORIGINS", "https://a, *"),
+            '"*" (environment USERMGR_HTTP_CORS_ORIGINS) is not an origin',
         ),
         ("USERMGR_ACTOR", "a\nb", '"a\\nb" (environment USERMGR_ACTOR) contains a character'),
     ],

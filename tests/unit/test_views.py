@@ -23,6 +23,7 @@ def test_the_fields_of_every_record_are_the_promised_ones():
         "undoes, changes",
         "change": "id, operation_id, at, actor, command, entity, entity_id, name, action, "
         "changed, before, after",
+        "token": "id, name, scopes, user_id, created_at, expires_at, last_used_at, revoked_at",
     }
 
 

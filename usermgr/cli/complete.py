@@ -80,7 +80,7 @@ def selects_users(ctx: typer.Context) -> bool:
 def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
     """The fields of what the command shows."""
     from usermgr import records
-    from usermgr.cli.output import HIGHLIGHTED
+    from usermgr.cli.output import HIGHLIGHTED, TOKEN_TEXT
     from usermgr.cli.views import view_of
 
     if command == ["user", "export"]:
@@ -113,6 +113,7 @@ def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
         "password": records.PasswordGroup,
         "operation": records.OperationRecord,
         "audit": records.Seal,
+        "token": records.Token,
         "seed": records.SeedReport,
         "schema": records.SchemaReport,
         "config": records.SettingRow,
@@ -120,8 +121,14 @@ def _fields_of(command: Sequence[str]) -> tuple[str, ...]:
     shown = exceptions.get(tuple(command)) or usual.get(next(iter(command), ""))
     if shown is None:
         return ()
-    generated = command in (["user", "create"], ["user", "set-password"])
-    return (*view_of(shown).fields, *([HIGHLIGHTED] if generated else []))
+    shown_once: dict[tuple[str, ...], str] = {
+        ("user", "create"): HIGHLIGHTED,
+        ("user", "set-password"): HIGHLIGHTED,
+        ("token", "create"): TOKEN_TEXT,
+        ("token", "rotate"): TOKEN_TEXT,
+    }
+    once = shown_once.get(tuple(command))
+    return (*view_of(shown).fields, *([once] if once else []))
 
 
 def _labels(ctx: typer.Context, noun: str, incomplete: str) -> list[str]:

@@ -8,8 +8,8 @@ import typer
 
 from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
-from usermgr.config import SETTINGS
 from usermgr.errors import exit_status_table
+from usermgr.settings_table import SETTINGS
 
 app = new_group("Topics: exit-codes, settings, fields.")
 
@@ -76,5 +76,6 @@ def field_rows() -> list[FieldHelp]:
         "claim": records.Claim,
         "operation": records.OperationDetail,
         "change": records.Change,
+        "token": records.Token,
     }
     return [FieldHelp(name, ", ".join(view_of(kind).fields)) for name, kind in shown.items()]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 HIGHLIGHTED = "generated_password"
+TOKEN_TEXT = "token"  # noqa: S105 - the name of a field
+"""The two values that are shown once."""
 
 
 class Transfer(NamedTuple):
@@ -201,7 +203,7 @@ class Output:
         from usermgr.cli.tables import print_one
 
         shown = [_cell(row[name]) for name in names]
-        print_one(_console(self._stdout), names, shown, highlighted=HIGHLIGHTED)
+        print_one(_console(self._stdout), names, shown, highlighted=(HIGHLIGHTED, TOKEN_TEXT))
 
     def _write_many(self, names: Sequence[str], rows: Iterable[Row]) -> None:
         from usermgr.cli.tables import print_many

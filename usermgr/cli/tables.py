@@ -50,13 +50,13 @@ def print_many(console: Console, names: Sequence[str], rows: Iterable[Sequence[s
 
 
 def print_one(
-    console: Console, names: Sequence[str], row: Sequence[str], *, highlighted: str | None = None
+    console: Console, names: Sequence[str], row: Sequence[str], *, highlighted: Sequence[str] = ()
 ) -> None:
     """One line a field, or several where the value has them. A word longer than the terminal is
     left to it to break, so that whoever copies the word gets it in one piece."""
     indent = max(map(len, names), default=0) + _GAP
     for name, value in zip(names, row, strict=True):
-        style = "bold green" if name == highlighted else ""
+        style = "bold green" if name in highlighted else ""
         lines = _wrap(value, console.width - indent)
         shown = [Text.assemble((name, "dim"), " " * (indent - len(name)), (lines[0], style))]
         shown += [Text(" " * indent + line, style) for line in lines[1:]]

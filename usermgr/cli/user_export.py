@@ -65,17 +65,17 @@ def export(
 ) -> None:
     """Write users to a file that user import reads: a snapshot, streamed."""
     from usermgr.formats.files import require_apart
-    from usermgr.services.exporting import export_users
+    from usermgr.services.exporting import choose_fields, export_users, require_cells
 
     run = app_of(ctx)
     format_name = _format(format, run.flags.get("output"), file)
     if file != "-":
         require_apart({"the file": Path(file)}, database_files(run.settings.database_url))
-    if safe and format_name not in ("csv", "tsv"):
-        raise InvalidInput(
-            f"--safe is for csv and tsv, not for {format_name}", hint="leave --safe out"
-        )
-    fields = _fields(run, with_ids=with_ids, with_password_hashes=with_password_hashes)
+    if safe:
+        require_cells(format_name)
+    fields = choose_fields(
+        run.flags.get("fields"), with_ids=with_ids, with_password_hashes=with_password_hashes
+    )
     wanted = user_filter(role, claim, active, search, created_since)
     with (
         run.output.transfer(None, to_stdout=file == "-") as bar,
@@ -98,6 +98,7 @@ def _format(chosen: str | None, output: str | None, file: str) -> str:
     """The format: what --format says, else -o, else the file's name."""
     from usermgr.formats.files import content_ending
     from usermgr.formats.readers import format_of_name
+    from usermgr.services.exporting import not_exported
 
     ending = format_of_name(file) or content_ending(file)
     if chosen is None and output is not None and ending in FORMATS and ending != output:
@@ -108,37 +109,12 @@ def _format(chosen: str | None, output: str | None, file: str) -> str:
     name = chosen or output or ending or "csv"
     if name in FORMATS:
         return name
-    shown = visible(name)
     if chosen is None and output is None:
         raise InvalidInput(
-            f'the ending ".{shown}" of "{visible(file)}" names no format of an export',
+            f'the ending ".{visible(name)}" of "{visible(file)}" names no format of an export',
             hint="choose one with --format: " + ", ".join(FORMATS),
         )
-    raise InvalidInput(
-        f'users cannot be exported as "{shown}"', hint="the formats are " + ", ".join(FORMATS)
-    )
-
-
-def _fields(run: AppContext, *, with_ids: bool, with_password_hashes: bool) -> tuple[str, ...]:
-    from usermgr.services.exporting import DEFAULT_FIELDS, FIELDS, PASSWORD_HASH
-
-    chosen = run.flags.get("fields")
-    fields = tuple(name.strip() for name in chosen.split(",")) if chosen else DEFAULT_FIELDS
-    if with_ids and "id" not in fields:
-        fields = ("id", *fields)
-    if PASSWORD_HASH in fields and not with_password_hashes:
-        raise InvalidInput(
-            f"{PASSWORD_HASH} is exported only with --with-password-hashes",
-            hint="add that option, or leave the field out",
-        )
-    if with_password_hashes and PASSWORD_HASH not in fields:
-        fields = (*fields, PASSWORD_HASH)
-    unknown = [name for name in fields if name not in FIELDS]
-    if unknown:
-        raise InvalidInput(
-            f'unknown field "{visible(unknown[0])}"', hint="the fields are " + ", ".join(FIELDS)
-        )
-    return tuple(dict.fromkeys(fields))
+    raise not_exported(name)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -151,41 +150,35 @@ def import_(
     if template is not None:
         run.output.text(_template(template))
         return
-    from usermgr.cli.import_run import ImportFiles, ImportRun, terminable
+    from usermgr.cli.import_files import ImportFiles
+    from usermgr.cli.import_run import run_import, terminable
     from usermgr.formats.inputs import open_input
-    from usermgr.services.import_source import ImportSource
-    from usermgr.services.importing import ImportOptions
-    from usermgr.services.rows import RowRules
+    from usermgr.services.import_requests import (
+        ImportRequest,
+        make_source,
+        read_options,
+        read_rules,
+    )
 
-    conflict = _chosen("--on-conflict", on_conflict, ON_CONFLICT)
-    options = ImportOptions(
-        on_conflict=conflict,  # type: ignore[arg-type]
-        on_error=_chosen("--on-error", on_error, ON_ERROR),  # type: ignore[arg-type]
+    request = ImportRequest(
+        format=format,
+        mapping=map_ or (),
+        ignored_columns=ignore_column or (),
+        delimiter=delimiter,
+        encoding=encoding,
+        on_conflict=on_conflict,
+        on_error=on_error,
         max_errors=max_errors,
         create_roles=create_roles,
         create_claims=create_claims,
-        set_passwords=_chosen("--passwords", passwords, PASSWORDS) == "set",
-        with_ids=with_ids,
-        exclusive=exclusive,
         default_role=default_role,
-    )
-    rules = RowRules(
-        password_min_length=run.settings.password_min_length,
-        blocklist=run.settings.blocklist,
-        costs=run.settings.hash_costs,
-        mapping=_mapping(map_ or [], with_ids=with_ids),
-        ignored=frozenset(ignore_column or ()),
-        may_lack=_may_lack(conflict, default_role),
-        unescape=safe,
+        passwords=passwords,
+        exclusive=exclusive,
+        dry_run=dry_run,
         with_ids=with_ids,
+        safe=safe,
     )
-    if format is not None:
-        _chosen("--format", format, FORMATS)
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise InvalidInput(
-            f'the delimiter "{visible(delimiter)}" is not one character',
-            hint="cells are separated by tabs with --format tsv",
-        )
+    options, rules = read_options(request), read_rules(request, run.settings)
     if dry_run and generate_passwords is not None:
         raise InvalidInput(
             "--dry-run stores no passwords that --generate-passwords could write",
@@ -194,16 +187,13 @@ def import_(
     if not file:
         raise InvalidInput("no file was named", hint="name one, or - for stdin")
     used = {"the input": _input_place(run, file), **database_files(run.settings.database_url)}
-    files = ImportFiles(rejects, results, generate_passwords, used=used)
+    files = ImportFiles(
+        rejects, results, generate_passwords, used=used, may_be_stored=lambda: run.may_be_stored
+    )
     with terminable():
         with open_input(file, run.stdin.buffer) as opened, files:
-            source = ImportSource(opened, rules, format, delimiter, encoding)
-            if safe and source.format_name not in ("csv", "tsv"):
-                raise InvalidInput(
-                    f"--safe is for csv and tsv, not for {source.format_name}",
-                    hint="leave --safe out",
-                )
-            report, partly = ImportRun(ctx, run, source, options, files, dry_run=dry_run).go()
+            source = make_source(request, opened, rules)
+            report, partly = run_import(ctx, run, source, options, files, dry_run=dry_run)
         # When the files are where they belong, and the progress is gone from the terminal.
         run.output.report(report)
     if partly is not None:
@@ -217,51 +207,6 @@ def _input_place(run: AppContext, file: str) -> Path | int:
         return run.stdin.fileno()
     except OSError:  # a stream in memory
         return -1
-
-
-def _chosen(option: str, value: str, choices: Sequence[str]) -> str:
-    if value not in choices:
-        raise InvalidInput(
-            f'{option} cannot be "{visible(value)}"', hint="choose " + ", ".join(choices)
-        )
-    return value
-
-
-def _may_lack(on_conflict: str, default_role: str | None) -> frozenset[str]:
-    if on_conflict == "update":
-        return frozenset(("name", "role"))
-    return frozenset() if default_role is None else frozenset(("role",))
-
-
-def _mapping(pairs: Sequence[str], *, with_ids: bool) -> dict[str, str]:
-    from usermgr.services.rows import row_fields
-
-    fields = row_fields(with_ids=with_ids)
-    mapping: dict[str, str] = {}
-    for pair in pairs:
-        name, separator, column = pair.partition("=")
-        if name == "id" and separator and not with_ids:
-            raise InvalidInput(
-                "ids are read only where they are to be kept", hint="pass --with-ids as well"
-            )
-        if not separator or name not in fields or not column:
-            raise InvalidInput(
-                f'--map "{visible(pair)}" is not FIELD=COLUMN',
-                hint="the fields are " + ", ".join(fields),
-            )
-        if name in mapping:
-            raise InvalidInput(
-                f'--map names two columns for {name}: "{visible(mapping[name])}" and '
-                f'"{visible(column)}"',
-                hint="leave one of them out",
-            )
-        if column in mapping.values():
-            raise InvalidInput(
-                f'--map reads two fields from the column "{visible(column)}"',
-                hint="leave one of them out",
-            )
-        mapping[name] = column
-    return mapping
 
 
 def _template(name: str) -> str:

@@ -14,12 +14,14 @@ from usermgr.records import (
     PasswordGroup,
     PasswordRule,
     SettingRow,
+    Token,
     User,
 )
 
 BRIEF: dict[type, tuple[str, ...]] = {
     User: ("id", "name", "email", "role", "claims", "active"),
     OperationRecord: ("id", "started_at", "actor", "command", "counts"),
+    Token: ("id", "name", "scopes", "expires_at", "last_used_at", "revoked_at"),
     Change: ("at", "actor", "operation_id", "action", "changed"),
     SettingRow: ("setting", "value", "source"),
     PasswordRule: ("rule", "value", "source"),

@@ -34,6 +34,7 @@ class Constraint(NamedTuple):
 EMAIL_UNIQUE = Constraint("users_email_un", "UNIQUE constraint failed: users.email")
 ROLE_UNIQUE = Constraint("roles_description_un", "index 'roles_description_un'")
 CLAIM_UNIQUE = Constraint("claims_description_un", "index 'claims_description_un'")
+TOKEN_UNIQUE = Constraint("tokens_name_un", "UNIQUE constraint failed: tokens.name")
 USER_ROLE = Constraint("users_fk", None)
 GRANT_CLAIM = Constraint("user_claims_fk_1", None)
 

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-HEAD_REVISION = "0004"
+HEAD_REVISION = "0005"
 """The revision this program works with; a test holds it to the newest file in migrations/."""
 
 VERSION_TABLE = "usermgr_version"
@@ -283,3 +283,40 @@ sealed_operations = Table(
     Column("seal_id", BigId, nullable=False),
     PrimaryKeyConstraint("operation_id", name="sealed_operations_pk"),
 )
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", BigId, Identity(always=True), nullable=False),
+    Column("name", BinaryText, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("user_id", BigId, nullable=True),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("last_used_at", Instant, nullable=True),
+    Column("revoked_at", Instant, nullable=True),
+    PrimaryKeyConstraint("id", name="tokens_pk"),
+    sqlite_autoincrement=True,
+)
+_IN_FORCE = tokens.c.revoked_at.is_(None)
+Index(
+    "tokens_name_un",
+    tokens.c.name,
+    unique=True,
+    postgresql_where=_IN_FORCE,
+    sqlite_where=_IN_FORCE,
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("token_id", BigId, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("operation_id", BigId, nullable=True),
+    Column("created_at", Instant, nullable=False),
+    Column("answer", Text, nullable=False),
+    PrimaryKeyConstraint("token_id", "key", name="idempotency_keys_pk"),
+)
+Index("idempotency_keys_created_at_idx", idempotency_keys.c.created_at)

@@ -13,13 +13,16 @@ from usermgr.db.copying import copy_out
 from usermgr.db.images import counts
 from usermgr.db.models import claims, roles, user_claims, users
 from usermgr.db.sql import escaped_list, instant_text, joined
+from usermgr.errors import InvalidInput
 from usermgr.formats.writers import cell, csv_writer, escape_tsv
+from usermgr.names import visible
 from usermgr.passwords import UNUSABLE
 from usermgr.records import UserFilter
 from usermgr.services.lookup import user_conditions
 from usermgr.services.rows import FORMULA_STARTS
 
 BATCH: Final = 5_000
+FORMATS: Final = ("csv", "tsv", "jsonl", "json")
 
 DEFAULT_FIELDS: Final = ("name", "email", "role", "claims", "active", "created_at")
 PASSWORD_HASH: Final = "password_hash"  # noqa: S105 - the name of a column
@@ -57,6 +60,47 @@ Writer = Generator[None, list[Sequence[Any]], None]
 """Takes columns of as many rows as they are sent; closed behind the last."""
 
 _json: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def not_exported(format_name: str) -> InvalidInput:
+    """The error of a format that no export has."""
+    return InvalidInput(
+        f'users cannot be exported as "{visible(format_name)}"',
+        hint="the formats are " + ", ".join(FORMATS),
+    )
+
+
+def require_cells(format_name: str) -> None:
+    """Raise InvalidInput where ``--safe`` is asked for and no spreadsheet reads the format."""
+    if format_name not in ("csv", "tsv"):
+        raise InvalidInput(
+            f"--safe is for csv and tsv, not for {format_name}", hint="leave --safe out"
+        )
+
+
+def choose_fields(
+    chosen: str | None, *, with_ids: bool, with_password_hashes: bool
+) -> tuple[str, ...]:
+    """The fields of an export. ``chosen`` are names with commas between, or the usual ones.
+
+    Raises InvalidInput for unknown ones, and for hashes that were not asked for by name.
+    """
+    fields = tuple(name.strip() for name in chosen.split(",")) if chosen else DEFAULT_FIELDS
+    if with_ids and "id" not in fields:
+        fields = ("id", *fields)
+    if PASSWORD_HASH in fields and not with_password_hashes:
+        raise InvalidInput(
+            f"{PASSWORD_HASH} is exported only with --with-password-hashes",
+            hint="add that option, or leave the field out",
+        )
+    if with_password_hashes and PASSWORD_HASH not in fields:
+        fields = (*fields, PASSWORD_HASH)
+    unknown = [name for name in fields if name not in FIELDS]
+    if unknown:
+        raise InvalidInput(
+            f'unknown field "{visible(unknown[0])}"', hint="the fields are " + ", ".join(FIELDS)
+        )
+    return tuple(dict.fromkeys(fields))
 
 
 def export_users(

@@ -136,6 +136,11 @@ def _undoable(connection: Connection, reference: str, *, lock: bool = False) -> 
             f"operation {row.id} erased a person's data: that cannot be undone",
             hint="nothing brings it back",
         )
+    if any(what.startswith("token.") for what in row.counts):
+        raise InvalidInput(
+            f"operation {row.id} concerns a token: that cannot be undone",
+            hint="usermgr token revoke ends a token, usermgr token create makes another",
+        )
     if row.counts and all(what in _HASHES for what in row.counts):
         raise InvalidInput(
             f"operation {row.id} replaced hashes of passwords by stronger ones: that cannot be"
