@@ -14,7 +14,7 @@ from tests.support.databases import open_database
 from tests.support.people import create_company
 
 FUTURE = "write a date such as 2027-01-31, a span such as 30d, or never"
-TIME = "write a date such as 2026-01-31, an RFC 3339 time, or a span such as 7d or 12h"
+TIME = "write a date such as 2026-01-31, an RFC 3339 time, or a span: 30m, 12h, 7d or 2w"
 
 
 @pytest.fixture(autouse=True)

@@ -259,7 +259,7 @@ LATER: dict[str, tuple[tuple[str, ...], tuple[tuple[str, ...], ...], str]] = {
     "deleted, brought back": (
         ("user", "delete", "2", "--yes"),
         (("user", "restore", "2"),),
-        'user 2 "bruno@example.com": was brought back, or the recycle bin does not keep it any',
+        'user 2 "bruno@example.com": was brought back since',
     ),
     "deleted, e-mail taken": (
         ("user", "delete", "2", "--yes"),
@@ -500,7 +500,7 @@ def test_when_the_retention_is_over_it_is_told(cli: Command, database_url: str) 
 
     for operation, told in (
         (password, 'user 2 \\"bruno@example.com\\": the password that was replaced is not kept'),
-        (deleted, 'user 1 \\"ana@example.com\\": was brought back, or the recycle bin does not'),
+        (deleted, 'user 1 \\"ana@example.com\\": the recycle bin does not keep it any more'),
         (undone, f"the recycle bin does not keep {ROWS} users of it any more"),
     ):
         result = undo(cli, operation, "--strict")

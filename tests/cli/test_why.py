@@ -241,7 +241,7 @@ def test_what_is_no_time(cli: Command, time: str) -> None:
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == (
         f'error: "{time}" is not a time\nhint: write a date such as 2026-01-31, an RFC 3339 time,'
-        " or a span such as 7d or 12h\n"
+        " or a span: 30m, 12h, 7d or 2w\n"
     )
     nobody = cli("user", "show", "99", "--at", "1d")
     assert (nobody.exit_code, nobody.stdout) == (3, "")

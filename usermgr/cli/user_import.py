@@ -79,7 +79,11 @@ def import_(
     ] = "fail",
     rejects: Annotated[
         Path | None,
-        typer.Option("--rejects", metavar="FILE", help="Write the bad rows, with line and reason."),
+        typer.Option(
+            "--rejects",
+            metavar="FILE",
+            help="Write the bad rows, with line and reason; replaces the file.",
+        ),
     ] = None,
     results: Annotated[
         Path | None,

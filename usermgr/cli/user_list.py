@@ -185,5 +185,5 @@ def parse_when(text: str, *, now: datetime | None = None) -> datetime:
     except (ValueError, OverflowError) as error:
         raise InvalidInput(
             f'"{visible(text)}" is not a time',
-            hint="write a date such as 2026-01-31, an RFC 3339 time, or a span such as 7d or 12h",
+            hint="write a date such as 2026-01-31, an RFC 3339 time, or a span: 30m, 12h, 7d or 2w",
         ) from error

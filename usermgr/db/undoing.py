@@ -47,9 +47,12 @@ _OBSTACLES: Final = {
         t.kind IN ('made', 'changed') AND u.version <> t.version
         AND (coalesce({now} <> {then}, true) OR {other_hash} OR {lost_hash})
     """,
-    "was brought back, or the recycle bin does not keep it any more": """
-        t.kind = 'lost' OR (t.kind = 'deleted' AND u.id IS NOT NULL)
+    "was brought back since": """
+        (t.kind = 'deleted' AND u.id IS NOT NULL)
+        OR (t.kind = 'lost' AND EXISTS (SELECT 1 FROM recycled_users b
+            WHERE b.id = t.user_id AND b.restored_in > :undone))
     """,
+    "the recycle bin does not keep it any more": "t.kind = 'lost'",
     "its former e-mail is taken": """
         (t.kind = 'deleted' AND EXISTS (SELECT 1 FROM users o WHERE o.email = t.email))
         OR (t.kind = 'changed' AND EXISTS (SELECT 1 FROM users o
