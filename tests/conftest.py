@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support.commands import ACTOR, Command, Result, run_inside, run_process
+from tests.support.commands import Command, InsideCommand, Result, run_process, settings_for
 from tests.support.databases import (
     CollectStatements,
     PostgresDatabases,
@@ -188,10 +188,7 @@ def statements() -> CollectStatements:
 def cli(database_url: str) -> Command:
     """Runs a command line on the database, inside this process, as the actor ``tester``."""
 
-    def run(*argv: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None) -> Result:
-        return run_inside(argv, stdin, {**_settings(database_url), **(env or {})})
-
-    return run
+    return InsideCommand(database_url)
 
 
 @pytest.fixture
@@ -199,10 +196,6 @@ def cli_process(database_url: str, tmp_path: Path) -> Command:
     """Runs a command line on the database, as a process of its own in the test's folder."""
 
     def run(*argv: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None) -> Result:
-        return run_process(argv, stdin, {**_settings(database_url), **(env or {})}, tmp_path)
+        return run_process(argv, stdin, {**settings_for(database_url), **(env or {})}, tmp_path)
 
     return run
-
-
-def _settings(url: str) -> dict[str, str]:
-    return {"USERMGR_DATABASE_URL": url, "USERMGR_ACTOR": ACTOR}
