@@ -7,16 +7,18 @@ the one that USERMGR_TEST_DATABASE_URL names or one that is started for the run.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from tests.support.commands import ACTOR, Command, Result, run_inside, run_process
+from tests.support.commands import Command, InsideCommand, Result, run_process, settings_for
 from tests.support.databases import (
     CollectStatements,
     PostgresDatabases,
@@ -35,6 +37,9 @@ CHOSEN_SERVER = os.environ.get("USERMGR_TEST_DATABASE_URL")
 settings.register_profile("usermgr", derandomize=True, database=None, deadline=None)
 settings.load_profile("usermgr")
 
+_MEMORY = Path("/dev/shm")
+_ROOM = 4 * 2**30
+
 _HIDDEN = ("USERMGR_", "_USERMGR_", "PG", "DATABASE_URL")
 
 
@@ -48,6 +53,26 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    _work_in_memory()
+
+
+def _work_in_memory() -> None:
+    """Put temporary folders where syncing costs nothing, if there is room and nobody chose others.
+
+    SQLite waits for the disk two times in every transaction.
+    """
+    if "TMPDIR" in os.environ or not _MEMORY.is_dir() or not os.access(_MEMORY, os.W_OK):
+        return
+    found = os.statvfs(_MEMORY)
+    if found.f_bavail * found.f_frsize >= _ROOM and not found.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over what stays until the end: most of what there is."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -188,10 +213,7 @@ def statements() -> CollectStatements:
 def cli(database_url: str) -> Command:
     """Runs a command line on the database, inside this process, as the actor ``tester``."""
 
-    def run(*argv: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None) -> Result:
-        return run_inside(argv, stdin, {**_settings(database_url), **(env or {})})
-
-    return run
+    return InsideCommand(database_url)
 
 
 @pytest.fixture
@@ -199,10 +221,6 @@ def cli_process(database_url: str, tmp_path: Path) -> Command:
     """Runs a command line on the database, as a process of its own in the test's folder."""
 
     def run(*argv: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None) -> Result:
-        return run_process(argv, stdin, {**_settings(database_url), **(env or {})}, tmp_path)
+        return run_process(argv, stdin, {**settings_for(database_url), **(env or {})}, tmp_path)
 
     return run
-
-
-def _settings(url: str) -> dict[str, str]:
-    return {"USERMGR_DATABASE_URL": url, "USERMGR_ACTOR": ACTOR}

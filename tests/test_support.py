@@ -13,8 +13,11 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url, select, text
 
-from tests.support.commands import Command, process_environment
+from tests.support.commands import Command, InsideCommand, process_environment
+from tests.support.consistency import broken_promises, stored_state
 from tests.support.databases import CollectStatements, PostgresDatabases
+from tests.support.filling import fill
+from tests.support.people import create_user
 from usermgr.config import Settings, load_settings
 from usermgr.db.engine import Database
 from usermgr.db.models import roles
@@ -54,6 +57,48 @@ def test_statements_are_collected_inside_the_block_only(
 
 def test_a_command_runs_inside_the_process_and_as_a_process(cli: Command, cli_process: Command):
     assert cli("--version") == cli_process("--version")
+
+
+def test_what_is_filled_is_as_the_commands_made_it(database_url: str, other_database_url: str):
+    made, filled = InsideCommand(database_url), InsideCommand(other_database_url)
+
+    fill(made, "who works here", _create_somebody)
+    fill(filled, "who works here", lambda _: pytest.fail("the rows were not kept"))
+
+    assert stored_state(other_database_url) == stored_state(database_url)
+    assert made("role", "list").stdout == filled("role", "list").stdout != ""
+    for cli in (made, filled):
+        _create_somebody(cli, "n")
+    assert filled("user", "list", "--fields", "id,email").rows == [
+        *(["id", "email"], ["1", "m@example.com"], ["2", "n@example.com"])
+    ]
+    lines = ("operation", "list", "--fields", "id,command,counts")
+    assert made(*lines).stdout == filled(*lines).stdout
+    assert broken_promises(other_database_url) == {}
+
+
+def test_what_is_not_untouched_is_filled_by_commands(
+    cli: Command, database_url: str, other_database_url: str
+):
+    fill(InsideCommand(other_database_url), "somebody else", _create_somebody)
+    assert cli("claim", "create", "read").exit_code == 0
+
+    fill(cli, "somebody else", _create_somebody)
+
+    assert cli("claim", "list", "--fields", "description").rows == [
+        *(["description"], ["read"], ["write m"])
+    ]
+
+
+def _create_somebody(cli: Command, name: str = "m") -> None:
+    for kind, label in (("role", f"role {name}"), ("claim", f"write {name}")):
+        assert cli(kind, "create", label).exit_code == 0
+    words = (
+        "--claim",
+        f"write {name}",
+    )
+    create_user(cli, name.upper(), f"{name}@example.com", f"role {name}", *words)
+    assert cli("user", "update", f"{name}@example.com", "--name", "é;'\"\\").exit_code == 0
 
 
 def test_postgresql_folds_the_case_of_all_letters(postgresql_url: str):

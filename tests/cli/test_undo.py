@@ -14,6 +14,7 @@ from sqlalchemy import insert, text
 from tests.support.commands import Command, Result
 from tests.support.consistency import broken_promises, content, stored_state
 from tests.support.databases import open_database
+from tests.support.filling import fill
 from tests.support.people import create_company, create_user
 from usermgr.db import changing
 from usermgr.db.models import operations
@@ -27,6 +28,10 @@ ROWS = 300
 @pytest.fixture(autouse=True)
 def company(cli: Command) -> None:
     """Ana (admin, reports:read), Bruno (member), Caio (member, inactive), an unused role."""
+    fill(cli, "company to undo", _create_all)
+
+
+def _create_all(cli: Command) -> None:
     create_company(cli)
     create_user(cli, "Caio", "caio@example.com", "member", "--inactive")
     assert cli("role", "create", "guest").exit_code == 0

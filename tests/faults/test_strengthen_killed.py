@@ -24,7 +24,7 @@ from usermgr.db.engine import Database
 KILLS = 15
 """On each of the two databases."""
 
-USERS = 420
+BATCH, USERS = 3, 180
 FORMS = ("ldap", "phpass", "crypt")
 
 
@@ -40,7 +40,7 @@ for line in sys.stdin:
     child = os.fork()
     if not child:
         null = open(os.devnull, "r+")
-        words = ["password", "strengthen", "--yes", "--batch", "7"]
+        words = ["password", "strengthen", "--yes", "--batch", sys.argv[1]]
         os._exit(run(words, environ=os.environ, stdin=null, stdout=null, stderr=null))
     print(child, flush=True)
     os.waitpid(child, 0)
@@ -53,7 +53,7 @@ class _Runs:
 
     def __init__(self, url: str) -> None:
         self._parent = subprocess.Popen(
-            [sys.executable, "-c", _RUNS],
+            [sys.executable, "-c", _RUNS, str(BATCH)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -87,22 +87,26 @@ def _state(database: Database) -> tuple[Counter[str], int, list[int]]:
     """The hashes by kind, how many changes say "strengthen", and the ids that are wrapped."""
     with database.connect() as connection:
         stored = connection.execute(text("SELECT id, password FROM users ORDER BY id")).all()
-        counted = text("SELECT count(*) FROM changes WHERE action = 'strengthen'")
-        changes = connection.execute(counted).scalar_one()
     old = {PUBLISHED[form][0][1] for form in FORMS}
     kinds = Counter("old" if h in old else h[: h.index("$", 1)] for _, h in stored)
-    return kinds, changes, [user for user, h in stored if h not in old]
+    return kinds, _changes(database), [user for user, h in stored if h not in old]
+
+
+def _changes(database: Database) -> int:
+    counted = text("SELECT count(*) FROM changes WHERE action = 'strengthen'")
+    with database.connect() as connection:
+        return int(connection.execute(counted).scalar_one())
 
 
 def _wait_for(database: Database, changes: int) -> None:
-    wait_until(lambda: _state(database)[1] >= changes)
+    wait_until(lambda: _changes(database) >= changes)
 
 
 def _seconds_of_some_batches(runs: _Runs, database: Database) -> float:
     """So long do the start and four batches take, on a machine that may have other things to do."""
     began = time.monotonic()
     process = runs.start()
-    _wait_for(database, 4 * 7)
+    _wait_for(database, 4 * BATCH)
     taken = time.monotonic() - began
     runs.kill(process)
     return taken
@@ -128,7 +132,7 @@ def test_kill_at_random_moments_of_strengthen(
         span = _seconds_of_some_batches(runs, database)
         for _ in range(KILLS):
             process = runs.start()
-            _wait_for(database, len(wrapped_so_far) + 7 * draw.randrange(3))
+            _wait_for(database, len(wrapped_so_far) + BATCH * draw.randrange(3))
             time.sleep(draw.random() * span / 4)
             runs.kill(process)
             kinds, changes, wrapped = _state(database)
@@ -136,7 +140,7 @@ def test_kill_at_random_moments_of_strengthen(
             assert kinds.total() == USERS
             # Batches are whole, in the order of the ids, and what was done stays done.
             assert changes == len(wrapped)
-            assert len(wrapped) % 7 == 0
+            assert len(wrapped) % BATCH == 0
             assert wrapped[: len(wrapped_so_far)] == wrapped_so_far
             moments.add(len(wrapped))
             wrapped_so_far = wrapped

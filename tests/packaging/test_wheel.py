@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import json
 import os
 import subprocess
@@ -9,9 +10,12 @@ import sys
 import tarfile
 import venv
 import zipfile
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import usermgr
 from tests.support.commands import PROJECT
@@ -50,10 +54,7 @@ def test_the_installed_wheel_creates_and_lists_users_outside_the_checkout(
     distributions: Path, tmp_path: Path
 ):
     environment = tmp_path / "environment"
-    venv.create(environment, with_pip=True)
-    wheel = next(distributions.glob("*.whl"))
-    install = [str(environment / "bin" / "pip"), "install", "--quiet", str(wheel)]
-    subprocess.run(install, check=True, env=_clean_environment(), cwd=tmp_path)
+    _install(next(distributions.glob("*.whl")), environment)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
 
@@ -85,6 +86,48 @@ def _build(project: Path, folder: Path, *targets: str) -> Path:
         command += ["-t", target]
     subprocess.run(command, check=True, cwd=project, env=_clean_environment(), capture_output=True)
     return folder
+
+
+def _install(wheel: Path, environment: Path) -> None:
+    """Make an environment of the wheel and of what it requires, which pip looks through.
+
+    What it requires is here already, so there is nothing to fetch; nothing else that is here can be
+    imported there.
+    """
+    venv.create(environment)
+    python = environment / "bin" / "python"
+    asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    packages = Path(subprocess.check_output(asked, text=True).strip())
+    for path in set(_installed(*_requirements(wheel))):
+        (packages / path.name).symlink_to(path)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    install = [*pip, "install", "--quiet", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, env=_clean_environment())
+
+
+def _requirements(wheel: Path) -> list[str]:
+    """What the metadata of the wheel asks for."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        found = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist")
+    assert found
+    return found
+
+
+def _installed(*requirements: str) -> Iterator[Path]:
+    """Where the required packages stand here, and all that they require in turn."""
+    asked, seen = [(Requirement(text), "") for text in requirements], set()
+    while asked:
+        requirement, extra = asked.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        distribution = metadata.distribution(requirement.name)
+        for wanted in ("", *requirement.extras):
+            if (distribution.name, wanted) not in seen:
+                seen.add((distribution.name, wanted))
+                asked += [(Requirement(text), wanted) for text in distribution.requires or []]
+        tops = {file.parts[0] for file in distribution.files or []} - {"..", "__pycache__"}
+        yield from (Path(str(distribution.locate_file(top))) for top in tops)
 
 
 def _clean_environment() -> dict[str, str]:

@@ -47,6 +47,23 @@ class Command(Protocol):
     ) -> Result: ...
 
 
+@dataclass(frozen=True)
+class InsideCommand:
+    """Runs a command line inside this process, on the database of a URL, as ``tester``."""
+
+    url: str
+
+    def __call__(
+        self, *argv: str, stdin: str | bytes = "", env: Mapping[str, str] | None = None
+    ) -> Result:
+        return run_inside(argv, stdin, {**settings_for(self.url), **(env or {})})
+
+
+def settings_for(url: str) -> dict[str, str]:
+    """The environment of commands on the database of a URL."""
+    return {"USERMGR_DATABASE_URL": url, "USERMGR_ACTOR": ACTOR}
+
+
 def run_inside(argv: tuple[str, ...], stdin: str | bytes, env: Mapping[str, str]) -> Result:
     """Run a command line inside this process; its streams are no terminals."""
     from usermgr.cli.app import run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support.commands import Command
+from tests.support.filling import fill
 
 USER_FIELDS = [
     "id",
@@ -21,6 +22,10 @@ USER_FIELDS = [
 
 def create_company(cli: Command) -> None:
     """Two roles, two claims, and Ana (admin, reports:read) and Bruno (member)."""
+    fill(cli, "company", _create_company)
+
+
+def _create_company(cli: Command) -> None:
     for words in (
         ("role", "create", "admin"),
         ("role", "create", "member"),

@@ -45,6 +45,8 @@ _SETTINGS = (
     "wal_level=minimal",
     "max_wal_senders=0",
     "max_connections=100",
+    # The log stays small, for the folder may be in memory.
+    "max_wal_size=128MB",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib
 import os
 import sys
@@ -158,8 +159,14 @@ def run(
         return _unexpected(app, argv, error)
 
 
+@functools.cache
+def _built() -> Any:
+    """The root as a command, which keeps the commands that it has built."""
+    return typer.main.get_command(root)
+
+
 def _invoke(argv: list[str], app: AppContext) -> int:
-    command: Any = typer.main.get_command(root)
+    command = _built()
     if os.environ.get(COMPLETE_VARIABLE):
         if os.environ[COMPLETE_VARIABLE] == "complete_bash":
             join_split_words(os.environ)
