@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from usermgr.config import Settings
 from usermgr.db.connections import (
+    Pool,
     make_engine,
     quoted,
     quoted_schema,
@@ -138,12 +139,15 @@ class Operation:
 class Database:
     """One database: opens transactions for reading and for writing, and translates its errors."""
 
-    def __init__(self, settings: Settings, *, clock: Clock = utcnow) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock = utcnow, pool: Pool | None = None
+    ) -> None:
         self.settings = settings
         self.url = settings.database_url
         self.description = describe_database(self.url, settings.libpq)
         self.is_sqlite = self.url.startswith("sqlite:")
         self._clock = clock
+        self._pool = pool
         self._engine: Engine | None = None
         self.stored: int | None = None
         """The operation that was committed last, here, if one was."""
@@ -154,8 +158,13 @@ class Database:
     def engine(self) -> Engine:
         """The engine; made at first use, without connecting."""
         if self._engine is None:
-            self._engine = make_engine(self.settings)
+            self._engine = make_engine(self.settings, self._pool)
         return self._engine
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._engine is not None:
+            self._engine.dispose()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
