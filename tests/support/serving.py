@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import secrets
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -32,6 +36,7 @@ class Face:
     process: subprocess.Popen[str]
     tokens: Mapping[str, str] = field(repr=False)
     client: httpx.Client
+    log: Path
 
     def __call__(
         self,
@@ -48,6 +53,16 @@ class Face:
             sent["Authorization"] = f"Bearer {self.tokens.get(token, token)}"
         return self.client.request(method, path, headers=sent, **more)
 
+    def logged(self, request_id: str) -> dict[str, Any]:
+        """The line of the log about the request; it is written when the answer is on its way."""
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            lines = [json.loads(line) for line in _lines(self.log) if line.startswith("{")]
+            if found := [line for line in lines if line.get("request_id") == request_id]:
+                return dict(found[0])
+            time.sleep(0.02)
+        raise AssertionError(request_id)
+
     def cli(self, *argv: str, stdin: str = "") -> Result:
         """A command line on the same database, inside this process."""
         return run_inside(argv, stdin, _environment(self.database_url))
@@ -59,24 +74,27 @@ def serving(
 ) -> Iterator[Face]:
     """A server on any free port. When the block ends and the server still runs, it is asked to end,
     and must do so well."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "usermgr", "serve", "--port", "0", *options],
-        env={**process_environment(), **_environment(database_url), **CHEAP, **(env or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        with httpx.Client(base_url=_address(process), timeout=30) as client:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        log = folder / "stderr"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "usermgr", "serve", "--port", "0", *options],
+            env={**process_environment(), **_environment(database_url), **CHEAP, **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=stack.enter_context(log.open("w")),
+            text=True,
+        )
+        stack.callback(process.communicate)
+        stack.callback(process.kill)
+        client = httpx.Client(base_url=_address(process, log), timeout=30)
+        with client:
             tokens = make_tokens(database_url)
-            yield Face(str(client.base_url), database_url, process, tokens, client)
+            yield Face(str(client.base_url), database_url, process, tokens, client, log)
         if process.poll() is None:
             process.terminate()
-            _, told = process.communicate(timeout=40)
-            assert (process.returncode, told) == (0, "")
-    finally:
-        process.kill()
-        process.communicate()
+            process.wait(timeout=40)
+            told = [line for line in _lines(log)[1:] if '"logger"' in line or line[:1] != "{"]
+            assert (process.returncode, told) == (0, [])
 
 
 def make_tokens(database_url: str) -> dict[str, str]:
@@ -109,8 +127,16 @@ def _environment(database_url: str) -> dict[str, str]:
     return {"USERMGR_DATABASE_URL": database_url, "USERMGR_ACTOR": "tester"}
 
 
-def _address(process: subprocess.Popen[str]) -> str:
-    line = process.stderr.readline() if process.stderr else ""
-    found = re.fullmatch(r"note: serving on (http://\S+)\n", line)
+def _address(process: subprocess.Popen[str], log: Path) -> str:
+    end = time.monotonic() + 20
+    while not _lines(log) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    line = (_lines(log) or [""])[0]
+    found = re.fullmatch(r"note: serving on (http://\S+)", line)
     assert found, line
     return found[1]
+
+
+def _lines(log: Path) -> list[str]:
+    """The complete lines."""
+    return log.read_text().split("\n")[:-1]

@@ -18,17 +18,18 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from usermgr import __version__
-from usermgr.api import health
-from usermgr.api.auth import Authentication
+from usermgr.api import docs_page, health, metrics
+from usermgr.api.auth import Authentication, require_scope
 from usermgr.api.documents import describe
+from usermgr.api.layers import inner_layers, outer_layers
 from usermgr.api.problems import Place, Problem, problem_of, problem_response
-from usermgr.api.requests import Requests, info_of
+from usermgr.api.requests import info_of
 from usermgr.api.routing import Route, add_endpoints, allowed_methods, register_ids
 from usermgr.api.runtime import THREADS, Runtime
 from usermgr.errors import UserMgrError
 from usermgr.names import visible
 
-PUBLIC: Final = ("/livez", "/readyz", "/openapi.json")
+PUBLIC: Final = ("/livez", "/readyz", "/openapi.json", *docs_page.PATHS)
 """The paths that need no token."""
 
 
@@ -36,8 +37,9 @@ def build_app(runtime: Runtime) -> ASGIApp:
     """The application of one process, with its middlewares; the first one sees a request last."""
     app = _routes(runtime)
     middlewares: list[Callable[[ASGIApp], ASGIApp]] = [
+        *inner_layers(runtime),
         lambda inner: Authentication(inner, runtime.bearers, PUBLIC),
-        Requests,
+        *outer_layers(runtime),
     ]
     wrapped: ASGIApp = app
     for wrap in middlewares:
@@ -77,6 +79,12 @@ def _routes(runtime: Runtime) -> FastAPI:
     async def readyz() -> Response:
         return await health.ready(readiness, is_stopping=runtime.is_stopping)
 
+    @app.get("/metrics", include_in_schema=False)
+    async def numbers(request: Request) -> Response:
+        require_scope(info_of(request.scope).bearer, "operations:read")
+        return Response(runtime.metrics.text(), media_type=metrics.CONTENT_TYPE)
+
+    app.router.routes.extend(docs_page.docs_routes())
     for endpoints in _endpoints():
         add_endpoints(app, endpoints)
     describe(app)

@@ -40,6 +40,7 @@ class Call:
         with database.operation(command, self.bearer.actor, source="http") as op:
             yield op
         self.info.operation_id = op.id if op.counts else None
+        self.runtime.metrics.changed(op.counts)
 
 
 async def _call(request: Request) -> Call:

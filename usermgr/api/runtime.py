@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import os
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from usermgr.api.auth import Bearers
+from usermgr.api.metrics import Metrics
 from usermgr.config import Settings
 from usermgr.db.connections import Pool
 from usermgr.db.engine import Database
@@ -26,12 +28,17 @@ LONGEST_CONNECT: Final = 5.0
 class Runtime:
     """One process: its settings, its pool of connections, and who was found to bear a token.
 
-    ``is_stopping`` says that the process ends as soon as its running requests have.
+    ``given`` are the settings without the timeouts of requests, for what takes as long as it takes.
+    ``cores`` says how many of them are this process's. ``is_stopping`` says that the process ends
+    as soon as its running requests have.
     """
 
     settings: Settings
+    given: Settings
     database: Database
     bearers: Bearers
+    cores: int
+    metrics: Metrics = field(default_factory=Metrics)
     is_stopping: bool = False
 
     def close(self) -> None:
@@ -40,11 +47,18 @@ class Runtime:
         self.database.close()
 
 
-def make_runtime(settings: Settings, *, developer: str | None = None) -> Runtime:
-    """The runtime of a process. ``developer`` is the digest of the secret of its own token."""
+def make_runtime(
+    settings: Settings, *, developer: str | None = None, processes: int = 1
+) -> Runtime:
+    """The runtime of one of so many processes.
+
+    ``developer`` is the digest of the secret of its own token.
+    """
     limited = limited_settings(settings)
     database = Database(limited, pool=Pool(THREADS, POOL_SECONDS))
-    return Runtime(limited, database, Bearers(database, developer=developer))
+    bearers = Bearers(database, developer=developer)
+    cores = max(1, len(os.sched_getaffinity(0)) // processes)
+    return Runtime(limited, settings, database, bearers, cores)
 
 
 def limited_settings(settings: Settings) -> Settings:

@@ -7,16 +7,18 @@ requests get 25 seconds. The exit status is then 0.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
@@ -24,6 +26,9 @@ import uvicorn
 
 import usermgr
 from usermgr.api.app import build_app
+from usermgr.api.logs import begin_log
+from usermgr.api.metrics import FOLDER_VARIABLE, forget_process
+from usermgr.api.protocol import patient_protocol
 from usermgr.api.runtime import Runtime, make_runtime
 from usermgr.config import Settings
 from usermgr.errors import Unavailable
@@ -38,10 +43,14 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one process is to do. ``developer`` is the digest of the secret of its own token."""
+    """What one of so many processes is to do.
+
+    ``developer`` is the digest of the secret of its own token.
+    """
 
     settings: Settings
     developer: str | None = field(default=None, repr=False)
+    processes: int = 1
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -58,9 +67,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve_here(work: Work, listener: socket.socket) -> None:
     """Serve in this process until a signal ends it."""
-    runtime = make_runtime(work.settings, developer=work.developer)
+    begin_log(sys.stderr)
+    runtime = make_runtime(work.settings, developer=work.developer, processes=work.processes)
     config = uvicorn.Config(
         build_app(runtime),
+        http=patient_protocol(work.settings.http_client_timeout),
         lifespan="on",
         log_config=None,
         access_log=False,
@@ -82,17 +93,21 @@ def serve_beside(work: Work, listener: socket.socket, number: int, *, reload: bo
 
     With ``reload`` they are replaced whenever a file of the program changes.
     """
-    with _signals() as was_told:
-        workers = [_start(work, listener) for _ in range(number)]
+    work = replace(work, processes=number)
+    with _signals() as was_told, tempfile.TemporaryDirectory(prefix="usermgr-") as folder:
+        # Each process keeps its metrics there, so that any of them can tell the sum.
+        start = functools.partial(_start, work, listener, Path(folder))
+        workers = [start() for _ in range(number)]
         files = _newest_change() if reload else 0.0
         while not was_told.wait(LOOK_SECONDS):
             if reload and (changed := _newest_change()) != files:
                 files = changed
                 _end(workers)
-                workers = [_start(work, listener) for _ in range(number)]
+                workers = [start() for _ in range(number)]
             for place, worker in enumerate(workers):
                 if worker.poll() is not None and not was_told.wait(AGAIN_SECONDS):
-                    workers[place] = _start(work, listener)
+                    forget_process(Path(folder), worker.pid)
+                    workers[place] = start()
         _end(workers)
 
 
@@ -100,7 +115,7 @@ def main() -> None:
     """One of the processes: gets its work on stdin, and ends when that does."""
     inbox = sys.stdin.buffer
     work, descriptor = pickle.load(inbox)  # noqa: S301 - from this program
-    threading.Thread(target=_end_with_parent, args=(inbox,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(inbox.fileno(),), daemon=True).start()
     serve_here(work, socket.socket(fileno=descriptor))
 
 
@@ -143,10 +158,11 @@ def _signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _start(work: Work, listener: socket.socket) -> subprocess.Popen[bytes]:
+def _start(work: Work, listener: socket.socket, metrics: Path) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(  # noqa: S603 - this program
         [sys.executable, "-m", __name__],
         stdin=subprocess.PIPE,
+        env={**os.environ, FOLDER_VARIABLE: str(metrics)},
         pass_fds=[listener.fileno()],
     )
     inbox = cast(IO[bytes], worker.stdin)
@@ -168,9 +184,11 @@ def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
             worker.wait()
 
 
-def _end_with_parent(inbox: IO[bytes]) -> None:
+def _end_with_parent(inbox: int) -> None:
     """Wait until the process that started this one is gone, however it went."""
-    inbox.read()
+    # Not through a file object: the interpreter's end would wait for its lock, and abort.
+    while os.read(inbox, 1):
+        pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 

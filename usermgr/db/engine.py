@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, NestedTransaction, insert, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from usermgr.config import Settings
 from usermgr.db.connections import (
@@ -160,6 +161,11 @@ class Database:
         if self._engine is None:
             self._engine = make_engine(self.settings, self._pool)
         return self._engine
+
+    def kept_connections(self) -> tuple[int, int]:
+        """How many of the connections that are kept work, and how many wait for work."""
+        pool = self.engine.pool
+        return (pool.checkedout(), pool.checkedin()) if isinstance(pool, QueuePool) else (0, 0)
 
     def close(self) -> None:
         """Close the connections that are kept."""
