@@ -63,6 +63,7 @@ def test_a_token_without_the_scope_is_refused(face: Face) -> None:
     assert refused.headers["www-authenticate"] == challenge
 
 
+@pytest.mark.any_database
 def test_a_revoked_token_works_for_five_seconds_at_most_and_use_is_noted(face: Face) -> None:
     created = face.cli("token", "create", "--name", "brief", "-o", "json").json
     assert face("GET", "/v1/users/999999", token=created["token"]).status_code == 404

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.commands import Command
+from tests.support.databases import open_database
 from tests.support.serving import serving
 from usermgr.db import schema
 from usermgr.db.engine import Database
@@ -75,6 +77,30 @@ def test_workers_are_replaced_and_end_with_their_parent(migrated_sqlite_url: str
         wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in second))
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{face.url}/livez")
+
+
+def test_a_running_request_ends_before_the_server_does(migrated_sqlite_url: str) -> None:
+    answers: list[httpx.Response] = []
+    body = {"name": "Q", "email": "q@example.com", "role": 1, "no_password": True}
+    with serving(migrated_sqlite_url) as face:
+        face.cli("role", "create", "common")
+        with open_database(migrated_sqlite_url).connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # Keeps whoever writes waiting.
+            ask = threading.Thread(
+                target=lambda: answers.append(face("POST", "/v1/users", json=body))
+            )
+            ask.start()
+            time.sleep(0.5)
+            face.process.terminate()
+            time.sleep(0.5)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{face.url}/livez")
+            assert face.process.poll() is None
+            connection.rollback()
+        ask.join()
+        assert [answer.status_code for answer in answers] == [201]
+        assert face.process.wait(timeout=10) == 0
+        assert face.cli("user", "list", "-o", "json").json == [answers[0].json()]
 
 
 def children(process: int) -> list[int]:

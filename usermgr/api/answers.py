@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from starlette.responses import Response
 
@@ -19,6 +19,15 @@ from usermgr.formats.writers import instant
 from usermgr.records import User
 
 _JSON = "application/json"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Items(Generic[T]):
+    """A list, or one page of it. ``next`` is the ``cursor`` of the next one, null at the end."""
+
+    items: list[T]
+    next: str | None
 
 
 def answer(
@@ -30,9 +39,12 @@ def answer(
     return Response(body.encode(), status, told, media_type=_JSON)
 
 
-def nothing() -> Response:
-    """An answer without a body."""
-    return Response(None, 204, {"Cache-Control": "no-store"})
+def items(
+    records: Sequence[Any], cursor: str | None = None, *, link: str | None = None, **more: Any
+) -> Response:
+    """A list, or one page of it; ``cursor`` and ``link`` lead to the next one."""
+    headers = {"Link": f'<{link}>; rel="next"'} if link else {}
+    return answer({"items": records, "next": cursor, **more}, headers=headers)
 
 
 def values_of(record: Any) -> dict[str, Any]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
+from starlette.responses import Response
 
+from usermgr.api import preconditions
+from usermgr.api.repeats import pack, repeatable_of, unpack
 from usermgr.api.requests import RequestInfo, info_of
 from usermgr.api.runtime import Runtime
 from usermgr.db.engine import Operation
+from usermgr.services.repeating import Repeatable, find_answer, keep_answer
 from usermgr.services.tokens import Bearer
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ class Call:
     request: Request
     info: RequestInfo
     bearer: Bearer
+    repeatable: Repeatable | None
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
@@ -42,12 +47,36 @@ class Call:
         self.info.operation_id = op.id if op.counts else None
         self.runtime.metrics.changed(op.counts)
 
+    def once(self, command: str, act: Callable[[Operation], Response]) -> Response:
+        """What ``act`` answers inside the operation. With an Idempotency-Key it acts once, and a
+        repetition gets the same answer."""
+        repeatable = self.repeatable
+        if repeatable is None:
+            with self.operation(command) as op:
+                return act(op)
+        with self.runtime.repeats.alone(repeatable), self.operation(command) as op:
+            before = find_answer(op, repeatable)
+            if before is not None:
+                return unpack(before)
+            response = act(op)
+            keep_answer(op, repeatable, pack(response))
+        return response
+
+    def require_match(self, tag: Callable[[], str]) -> None:
+        """Raise the problem of a change whose If-Match is not the present ``tag``.
+
+        The tag is asked for only where there is a condition; whoever asks must lock what it is of.
+        """
+        required = bool(self.runtime.settings.http_require_match)
+        preconditions.check(self.request.headers.getlist("if-match"), tag, required=required)
+
 
 async def _call(request: Request) -> Call:
     info = info_of(request.scope)
     if info.bearer is None:
         raise RuntimeError("a public path has no bearer")
-    return Call(request.app.state.runtime, request, info, info.bearer)
+    repeatable = await repeatable_of(request, info.bearer)
+    return Call(request.app.state.runtime, request, info, info.bearer, repeatable)
 
 
 Called = Annotated[Call, Depends(_call)]

@@ -34,7 +34,7 @@ CODES: Final = {
 }
 """The code of each status; those that the command line knows, too, are its own."""
 
-_SHELL: Final = re.compile(r"\busermgr [a-z]|--[a-z]")
+_SHELL: Final = re.compile(r"\busermgr [a-z]|--[a-z]|\bshell\b|\boptions\b")
 
 
 class Place(NamedTuple):

@@ -22,6 +22,9 @@ PREFIX: Final = "/v1"
 _ALWAYS: Final = (400, 401, 403, 405, 413, 422, 429, 500, 503)
 """What every route of the API may answer."""
 
+_TAG: Final = {"type": "string", "pattern": '^"[!#-~]*"$'}
+_KEY: Final = {"type": "string", "pattern": "^[!-~]{1,255}$"}
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -122,7 +125,11 @@ def add_endpoints(app: FastAPI, endpoints: Endpoints) -> None:
             responses=_responses(endpoint),
             tags=[endpoints.tag],
             operation_id=endpoint.function.__name__,
-            openapi_extra={"security": [{"token": [endpoint.scope]}], **endpoint.extra},
+            openapi_extra={
+                "security": [{"token": [endpoint.scope]}],
+                "parameters": _headers(endpoint),
+                **endpoint.extra,
+            },
         )
 
 
@@ -150,6 +157,19 @@ def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
     return told
 
 
+def _headers(endpoint: Endpoint) -> list[dict[str, Any]]:
+    """The conditions that a request may make."""
+    text: dict[str, Any] = {"in": "header", "required": False}
+    found = []
+    if 412 in endpoint.problems:
+        meaning = "The ETag of what is to be changed: it is not changed if it has another by now."
+        found.append({**text, "name": "If-Match", "description": meaning, "schema": _TAG})
+    if endpoint.method == "POST" and 409 in endpoint.problems:
+        meaning = "Makes the request one that may be repeated for a day: it is done once."
+        found.append({**text, "name": "Idempotency-Key", "description": meaning, "schema": _KEY})
+    return found
+
+
 def _required_scope(extra: dict[str, Any] | None) -> Scope | None:
     security = (extra or {}).get("security")
     scope: Scope | None = security[0]["token"][0] if security else None
@@ -175,6 +195,9 @@ def _check_query(request: Request, known: set[str], lists: set[str]) -> None:
 
 
 def _require_json(request: Request) -> None:
+    headers = request.headers
+    if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+        return
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if given != "application/json":
         raise Problem(415, "the body must be JSON", hint="send Content-Type: application/json")

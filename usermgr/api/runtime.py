@@ -8,6 +8,7 @@ from typing import Final
 
 from usermgr.api.auth import Bearers
 from usermgr.api.metrics import Metrics
+from usermgr.api.repeats import Repeats
 from usermgr.config import Settings
 from usermgr.db.connections import Pool
 from usermgr.db.engine import Database
@@ -39,6 +40,7 @@ class Runtime:
     bearers: Bearers
     cores: int
     metrics: Metrics = field(default_factory=Metrics)
+    repeats: Repeats = field(default_factory=Repeats)
     is_stopping: bool = False
 
     def close(self) -> None:

@@ -1,0 +1,87 @@
+"""What requests hold: exactly these fields, of exactly these types. Services judge the values."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from usermgr.records import UNSET, NewUser, UserChanges
+
+
+def _unset() -> Any:
+    return UNSET
+
+
+def _boolean(value: Any) -> Any:
+    """Only the words of JSON: what a query says is not to be guessed."""
+    return (
+        {"true": True, "false": False}.get(value, "no boolean") if isinstance(value, str) else value
+    )
+
+
+Id = Annotated[str, Path(description="The id.", pattern="^[0-9]{1,19}$")]
+Boolean = Annotated[bool, BeforeValidator(_boolean)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="How many at most.")]
+Reference = Annotated[str | int, Field(description="A name or an id.")]
+
+
+class Body(BaseModel):
+    """A JSON object without other fields than these."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PasswordBody(Body):
+    """A password: a plain one, a ready hash, none at all, or, without any of these, a generated
+    one, which is answered once."""
+
+    password: str | None = Field(None, repr=False)
+    password_hash: str | None = Field(None, repr=False)
+    no_password: bool = False
+
+
+class NewUserBody(PasswordBody):
+    """A user to create; role and claims by name or id."""
+
+    name: str
+    email: str
+    role: Reference
+    claims: list[Reference] = []
+    active: bool = True
+
+    def record(self, password_hash: str | None) -> NewUser:
+        """What the user is created from."""
+        claims = tuple(map(str, self.claims))
+        return NewUser(self.name, self.email, str(self.role), claims, self.active, password_hash)
+
+
+class UserPatch(Body):
+    """Changes of a user; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    name: str = Field(default_factory=_unset)
+    email: str = Field(default_factory=_unset)
+    role: Reference = Field(default_factory=_unset)
+    active: bool = Field(default_factory=_unset)
+
+    def record(self) -> UserChanges:
+        """The changes."""
+        role = str(self.role) if "role" in self.model_fields_set else UNSET
+        return UserChanges(self.name, self.email, role, self.active)
+
+
+class GivenPassword(Body):
+    """A password that somebody says is the user's."""
+
+    password: str = Field(repr=False)
+
+
+class GrantBody(Body):
+    """What is said of a grant; what is left out stays. ``expires_at`` is an RFC 3339 time, a date,
+    a span such as 30d, or null for no end."""
+
+    reason: str = Field(default_factory=_unset)
+    expires_at: str | None = Field(default_factory=_unset)
