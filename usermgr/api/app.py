@@ -92,9 +92,9 @@ def _routes(runtime: Runtime) -> FastAPI:
 
 
 def _endpoints() -> list[Any]:
-    from usermgr.api import user_claims, users
+    from usermgr.api import exports, imports, user_claims, users
 
-    return [users.ENDPOINTS, user_claims.ENDPOINTS]
+    return [users.ENDPOINTS, user_claims.ENDPOINTS, imports.ENDPOINTS, exports.ENDPOINTS]
 
 
 def _told(request: Request, problem: Problem) -> Response:

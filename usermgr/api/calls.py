@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from starlette.responses import Response
 
 from usermgr.api import preconditions
-from usermgr.api.repeats import pack, repeatable_of, unpack
+from usermgr.api.problems import Problem
+from usermgr.api.repeats import HEADER, pack, repeatable_of, unpack
 from usermgr.api.requests import RequestInfo, info_of
 from usermgr.api.runtime import Runtime
 from usermgr.db.engine import Operation
@@ -72,12 +73,28 @@ class Call:
 
 
 async def _call(request: Request) -> Call:
+    call = _plain_call(request)
+    repeatable = await repeatable_of(request, call.bearer)
+    return call if repeatable is None else replace(call, repeatable=repeatable)
+
+
+async def _streamed_call(request: Request) -> Call:
+    # What makes a request the same as another one is its whole body, and that may be large.
+    if HEADER in request.headers:
+        told = "Idempotency-Key is not for what streams"
+        raise Problem(400, told, hint="users:import can be repeated with on_conflict=skip")
+    return _plain_call(request)
+
+
+def _plain_call(request: Request) -> Call:
     info = info_of(request.scope)
     if info.bearer is None:
         raise RuntimeError("a public path has no bearer")
-    repeatable = await repeatable_of(request, info.bearer)
-    return Call(request.app.state.runtime, request, info, info.bearer, repeatable)
+    return Call(request.app.state.runtime, request, info, info.bearer, None)
 
 
 Called = Annotated[Call, Depends(_call)]
 """What each route takes first. It is a coroutine's result, so that it costs no change of thread."""
+
+Streamed = Annotated[Call, Depends(_streamed_call)]
+"""What a route takes that reads or writes more than memory holds."""

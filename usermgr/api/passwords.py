@@ -4,10 +4,12 @@ open; both happen here alone, so that they can be limited in one place."""
 from __future__ import annotations
 
 import contextlib
+from math import ceil
 from typing import NamedTuple
 
 from usermgr.api.bodies import PasswordBody
 from usermgr.api.calls import Call
+from usermgr.api.problems import Problem
 from usermgr.errors import InvalidInput, Mismatch, UserMgrError
 from usermgr.hashes import hash_problem
 from usermgr.passwords import UNUSABLE, check_password, generate_password, hash_password
@@ -50,19 +52,26 @@ def choose(call: Call, body: PasswordBody) -> Chosen:
 
 
 def verify(call: Call, user_id: str, password: str) -> Verification:
-    """Whether the password is the user's. Raises NotFound, after the same time.
+    """Whether the password is the user's. Raises NotFound, after the same time, and the problem of
+    too many wrong ones.
 
     A weak hash of a right password is replaced, if that is possible now.
     """
+    logins, who = call.runtime.logins, (int(user_id), call.bearer.token.id)
+    if wait := logins.seconds_to_wait(*who):
+        headers = {"Retry-After": str(ceil(wait))}
+        raise Problem(429, "too many wrong passwords of this user", headers=headers)
     with call.read() as connection:
         stored = password_verification.find_stored(connection, user_id)
     costs = call.runtime.settings.hash_costs
     try:
         verified, weak = password_verification.verify(stored, user_id, password, costs)
     except Mismatch:
+        logins.note(*who, verified=False)
         if stored is None:
             raise
         return Verification(stored.user_id, stored.email, verified=False)
+    logins.note(*who, verified=True)
     if weak and stored is not None:
         new_hash = _hash(call, password)
         # The password was right, whatever becomes of its hash.

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from usermgr.api.auth import Bearers
+from usermgr.api.failed_logins import FailedLogins
 from usermgr.api.metrics import Metrics
 from usermgr.api.repeats import Repeats
+from usermgr.api.transfers import Transfers
 from usermgr.config import Settings
 from usermgr.db.connections import Pool
 from usermgr.db.engine import Database
@@ -41,7 +43,13 @@ class Runtime:
     cores: int
     metrics: Metrics = field(default_factory=Metrics)
     repeats: Repeats = field(default_factory=Repeats)
+    transfers: Transfers = field(default_factory=Transfers)
+    logins: FailedLogins = field(default_factory=FailedLogins)
     is_stopping: bool = False
+
+    def other_database(self) -> Database:
+        """The database with the timeouts of the command line, and connections of its own."""
+        return Database(self.given)
 
     def close(self) -> None:
         """Let go of every connection."""
