@@ -92,9 +92,12 @@ def _routes(runtime: Runtime) -> FastAPI:
 
 
 def _endpoints() -> list[Any]:
-    from usermgr.api import exports, imports, user_claims, users
+    from usermgr.api import exports, imports, labels, operations, tokens, user_claims, users
 
-    return [users.ENDPOINTS, user_claims.ENDPOINTS, imports.ENDPOINTS, exports.ENDPOINTS]
+    return [
+        *(users.ENDPOINTS, user_claims.ENDPOINTS, imports.ENDPOINTS, exports.ENDPOINTS),
+        *(labels.ROLES, labels.CLAIMS, operations.ENDPOINTS, tokens.ENDPOINTS),
+    ]
 
 
 def _told(request: Request, problem: Problem) -> Response:

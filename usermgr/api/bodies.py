@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from usermgr.records import UNSET, NewUser, UserChanges
+from usermgr.errors import InvalidInput
+from usermgr.formats.whens import parse_until
+from usermgr.records import SCOPES, UNSET, NewToken, NewUser, Scope, UserChanges
 
 
 def _unset() -> Any:
@@ -85,3 +88,59 @@ class GrantBody(Body):
 
     reason: str = Field(default_factory=_unset)
     expires_at: str | None = Field(default_factory=_unset)
+
+
+class NewLabel(Body):
+    """A role or a claim to create."""
+
+    description: str
+
+
+class RolePatch(Body):
+    """Changes of a role; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    description: str = Field(default_factory=_unset)
+    protected: bool = Field(default_factory=_unset)
+
+
+class ClaimPatch(RolePatch):
+    """Changes of a claim; what is left out stays."""
+
+    active: bool = Field(default_factory=_unset)
+
+
+class UndoBody(Body):
+    """How to undo: ``strict`` changes nothing if anything cannot be undone, ``dry_run`` does
+    everything, tells it, and takes it back."""
+
+    strict: bool = False
+    dry_run: bool = False
+
+
+class RotateBody(Body):
+    """When the token ends: an RFC 3339 time, a date, or a span such as 30d."""
+
+    expires_at: str = "90d"
+
+    @property
+    def until(self) -> datetime:
+        """The end. Raises InvalidInput for none, and for the past."""
+        until = parse_until(self.expires_at)
+        if until is None:
+            raise InvalidInput("a token always has an end")
+        return until
+
+
+class NewTokenBody(RotateBody):
+    """A token to create; ``for`` is the user it acts for, by id or e-mail."""
+
+    name: str
+    scopes: list[Scope] = [scope for scope in SCOPES if scope.endswith(":read")]
+    user: Reference | None = Field(None, alias="for")
+
+    def record(self) -> NewToken:
+        """What the token is created from."""
+        user = None if self.user is None else str(self.user)
+        return NewToken(self.name, tuple(self.scopes), self.until, user)

@@ -40,22 +40,26 @@ class Call:
             yield connection
 
     @contextlib.contextmanager
-    def operation(self, command: str) -> Iterator[Operation]:
+    def operation(self, command: str, *, dry_run: bool = False) -> Iterator[Operation]:
         """The operation of a request that changes something, called as on the command line."""
-        database = self.runtime.database
-        with database.operation(command, self.bearer.actor, source="http") as op:
+        database, actor = self.runtime.database, self.bearer.actor
+        with database.operation(command, actor, source="http", dry_run=dry_run) as op:
             yield op
-        self.info.operation_id = op.id if op.counts else None
-        self.runtime.metrics.changed(op.counts)
+        if not dry_run:
+            self.info.operation_id = op.id if op.counts else None
+            self.runtime.metrics.changed(op.counts)
 
-    def once(self, command: str, act: Callable[[Operation], Response]) -> Response:
+    def once(
+        self, command: str, act: Callable[[Operation], Response], *, dry_run: bool = False
+    ) -> Response:
         """What ``act`` answers inside the operation. With an Idempotency-Key it acts once, and a
         repetition gets the same answer."""
         repeatable = self.repeatable
         if repeatable is None:
-            with self.operation(command) as op:
+            with self.operation(command, dry_run=dry_run) as op:
                 return act(op)
-        with self.runtime.repeats.alone(repeatable), self.operation(command) as op:
+        operation = self.operation(command, dry_run=dry_run)
+        with self.runtime.repeats.alone(repeatable), operation as op:
             before = find_answer(op, repeatable)
             if before is not None:
                 return unpack(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -150,7 +151,8 @@ def register_ids() -> None:
 
 def _responses(endpoint: Endpoint) -> dict[int | str, dict[str, Any]]:
     content = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemBody.__name__}"}}}
-    statuses = sorted({*_ALWAYS, *endpoint.problems})
+    takes_body = "body" in inspect.signature(endpoint.function).parameters
+    statuses = sorted({*_ALWAYS, *endpoint.problems, *([415] if takes_body else [])})
     told: dict[int | str, dict[str, Any]] = {s: {"content": content} for s in statuses}
     if endpoint.shows is not None:
         told[endpoint.status] = {"model": endpoint.shows}
