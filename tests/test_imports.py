@@ -30,6 +30,7 @@ NEVER_FOR_HELP = {
     "psycopg2",
     "pydantic",
     "sqlalchemy",
+    "starlette",
     "uvicorn",
     "yaml",
 }
@@ -44,6 +45,7 @@ NEVER_FOR_SHOW = {
     "passlib",
     "pydantic",
     "sqlalchemy.orm",
+    "starlette",
     "uvicorn",
     "yaml",
 }
@@ -53,6 +55,7 @@ SHORT_COMMANDS = [
     ["help", "exit-codes"],
     ["user", "--help"],
     ["user", "create", "--help"],
+    ["serve", "--help"],
 ]
 LINES_TO_COMPLETE = ["usermgr ", "usermgr us", "usermgr user ", "usermgr user list --"]
 IMPORTED = re.compile(r"^import time: +\d+ \| +\d+ \| *(\S+)$", re.MULTILINE)

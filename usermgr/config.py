@@ -71,6 +71,7 @@ class Settings:
     http_requests: int = 100
     http_rate: int = 200
     http_hashes_waiting: int = 32
+    http_require_match: int = 0
     http_cors_origins: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     libpq: Mapping[str, str] = field(default_factory=dict, repr=False)

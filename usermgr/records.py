@@ -175,10 +175,11 @@ class UserFilter:
 
 @dataclass(frozen=True, slots=True)
 class UserPage:
-    """One page of a list: ``total`` counts all that match, ``next_cursor`` is None at the end."""
+    """One page of a list: ``total`` counts all that match, None where nobody wanted to know;
+    ``next_cursor`` is None at the end."""
 
     users: tuple[User, ...]
-    total: int
+    total: int | None
     next_cursor: str | None
 
 
@@ -284,6 +285,16 @@ class SweepReport:
     grants: int
     dry_run: bool
     operation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A claim that a user was granted. It counts until ``expires_at``, if that has a value."""
+
+    claim_id: int
+    claim: str
+    reason: str | None
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

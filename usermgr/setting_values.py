@@ -86,6 +86,7 @@ _NUMBERS: Final = {
     "http_body_max": (1024, 268_435_456, "a number of bytes"),
     "http_requests": (1, 100_000, "a number of requests"),
     "http_rate": (0, 1_000_000, "a number of requests"),
+    "http_require_match": (0, 1, "0 or 1"),
     "http_hashes_waiting": (0, 10_000, "a number of requests"),
 }
 

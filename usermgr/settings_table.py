@@ -146,6 +146,13 @@ SETTINGS: Final = (
         "with 503",
     ),
     Setting(
+        "http_require_match",
+        ("USERMGR_HTTP_REQUIRE_MATCH",),
+        "0",
+        "1: PUT, PATCH and DELETE must say by If-Match which version they mean, or are answered "
+        "with 428",
+    ),
+    Setting(
         "http_cors_origins",
         ("USERMGR_HTTP_CORS_ORIGINS",),
         None,

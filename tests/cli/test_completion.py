@@ -28,7 +28,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 COMMANDS = [
     *("user", "role", "claim", "password", "operation", "undo", "bin", "why", "audit"),
-    *("token", "seed", "schema", "config", "help"),
+    *("token", "serve", "seed", "schema", "config", "help"),
 ]
 
 

@@ -35,6 +35,7 @@ def test_the_wheel_holds_the_package_the_migrations_and_the_ddl(distributions: P
     packaged[f"usermgr/_migrations/{DDL}"] = (PROJECT / DDL).read_bytes()
 
     assert "usermgr/_migrations/env.py" in packaged
+    assert "usermgr/api/assets/swagger-ui-bundle.js" in packaged
     assert _wheel_content(distributions) == packaged
 
 

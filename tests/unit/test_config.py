@@ -32,6 +32,7 @@ OTHER = {
     "http_requests": ("1", "2", "3"),
     "http_rate": ("0", "1", "2"),
     "http_hashes_waiting": ("0", "1", "2"),
+    "http_require_match": ("1", "1", "1"),
     "http_cors_origins": ("https://a", "http://b:1,https://c", "https://d"),
 }
 

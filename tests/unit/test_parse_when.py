@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from usermgr.cli.user_list import parse_when
 from usermgr.errors import InvalidInput
+from usermgr.formats.whens import parse_when
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

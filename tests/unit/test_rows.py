@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.databases import open_database
-from usermgr.cli.user_list import parse_when
 from usermgr.db.engine import Operation
 from usermgr.errors import InvalidInput
 from usermgr.formats.readers import Chunk
+from usermgr.formats.whens import parse_when
 from usermgr.names import visible
 from usermgr.records import NewUser, User
 from usermgr.services import roles, users

@@ -42,6 +42,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "why": ("usermgr.cli.why", "Explain why a user holds a claim or does not."),
     "audit": ("usermgr.cli.audit", "Seal the history, verify it, write it for a SIEM."),
     "token": ("usermgr.cli.token", "Create, list, rotate and revoke tokens of the HTTP API."),
+    "serve": ("usermgr.cli.serve", "Serve the HTTP API."),
     "seed": ("usermgr.cli.seed", "Fill a database with believable users."),
     "schema": ("usermgr.cli.schema", "Create, adopt, upgrade and check the database schema."),
     "config": ("usermgr.cli.config", "Show and check the settings."),

@@ -10,9 +10,9 @@ import typer
 from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
 from usermgr.cli.user_export import destination
-from usermgr.cli.user_list import parse_when
 from usermgr.cli.views import View, view_of
 from usermgr.errors import InvalidInput
+from usermgr.formats.whens import parse_when
 from usermgr.names import counted, visible
 from usermgr.records import AuditReport, Seal
 

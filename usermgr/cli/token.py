@@ -10,8 +10,8 @@ import typer
 from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
 from usermgr.cli.output import TOKEN_TEXT
-from usermgr.cli.user_list import parse_until
 from usermgr.errors import InvalidInput
+from usermgr.formats.whens import parse_until
 from usermgr.records import NewToken, Token
 
 DEFAULT_EXPIRY: Final = "90d"

@@ -11,7 +11,7 @@ from usermgr.cli import user_bulk, user_erase, user_export, user_import, user_li
 from usermgr.cli.complete import complete_roles
 from usermgr.cli.context import app_of
 from usermgr.cli.options import new_group
-from usermgr.cli.user_list import parse_when
+from usermgr.formats.whens import parse_when
 from usermgr.records import UNSET, Change, User, UserChanges
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from usermgr.cli.selection import (
     WhereClaims,
     WhereRole,
 )
-from usermgr.cli.user_list import parse_until
 from usermgr.errors import InvalidInput
+from usermgr.formats.whens import parse_until
 from usermgr.records import UNSET, User, UserChanges
 
 if TYPE_CHECKING:

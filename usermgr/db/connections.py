@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from usermgr.config import Settings
 from usermgr.db.images import image_content
@@ -84,17 +84,31 @@ def unreadable_values(description: str, found: Sequence[str]) -> Unavailable:
     )
 
 
-def make_engine(settings: Settings) -> Engine:
+class Pool(NamedTuple):
+    """Connections that are kept for the next transaction: so many at most, each for one at a time,
+    and how many seconds a transaction waits for one."""
+
+    size: int
+    wait: float
+
+
+def make_engine(settings: Settings, pool: Pool | None = None) -> Engine:
     """The engine of the settings' database; nothing is connected yet.
 
-    Parameters of statements are hidden from error texts: they are personal data and hashes.
+    Without a pool every transaction has a connection of its own. Parameters of statements are
+    hidden from error texts: they are personal data and hashes.
     """
+    kept: dict[str, Any] = {"poolclass": NullPool}
+    if pool is not None:
+        kept = {"poolclass": QueuePool, "pool_size": pool.size, "max_overflow": 0}
+        # The connection that was used last is the likeliest to be alive, and warm.
+        kept |= {"pool_timeout": pool.wait, "pool_use_lifo": True}
     if settings.database_url.startswith("sqlite:"):
-        return _sqlite_engine(settings)
-    return _postgresql_engine(settings)
+        return _sqlite_engine(settings, kept)
+    return _postgresql_engine(settings, kept)
 
 
-def _postgresql_engine(settings: Settings) -> Engine:
+def _postgresql_engine(settings: Settings, kept: dict[str, Any]) -> Engine:
     # psycopg2 swallows the Ctrl-C that comes while it is loaded.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
@@ -119,7 +133,7 @@ def _postgresql_engine(settings: Settings) -> Engine:
     try:
         engine = create_engine(
             settings.database_url,
-            poolclass=NullPool,
+            **kept,
             connect_args=arguments,
             # Part of BEGIN. Who has waited for another command, or migration, must see what that
             # one has committed; with another default of the server it would end with an error.
@@ -153,13 +167,17 @@ def _connection_keywords(url: str) -> set[str]:
     return {key for key, value in parts.items() if value} | set(parsed.query)
 
 
-def _sqlite_engine(settings: Settings) -> Engine:
+def _sqlite_engine(settings: Settings, kept: dict[str, Any]) -> Engine:
     # SQLAlchemy would decode a "%20" in the text of a URL; the path is meant as it is written.
     file = sqlite_path(settings.database_url).absolute()
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
-        poolclass=NullPool,
-        connect_args={"timeout": settings.lock_timeout or _LONGEST_WAIT},
+        **kept,
+        # A connection that is kept goes from one thread to another, but is used by one at a time.
+        connect_args={
+            "timeout": settings.lock_timeout or _LONGEST_WAIT,
+            "check_same_thread": False,
+        },
         hide_parameters=True,
     )
 
@@ -184,6 +202,14 @@ def _sqlite_engine(settings: Settings) -> Engine:
         connection.create_function("usermgr_instant", 1, _instant, deterministic=True)
         connection.create_function("usermgr_instant_text", 1, _instant_text, deterministic=True)
         connection.create_function("usermgr_content", 1, image_content, deterministic=True)
+
+    @event.listens_for(engine, "checkin")
+    def forget(connection: sqlite3.Connection | None, _record: object) -> None:
+        """PostgreSQL drops temporary tables with the transaction; here they would stay."""
+        if connection is not None and kept["poolclass"] is not NullPool:
+            named = "SELECT name FROM sqlite_temp_master WHERE type = 'table'"
+            for (name,) in connection.execute(named).fetchall():
+                connection.execute(f"DROP TABLE temp.{quoted(name)}")
 
     return engine
 

@@ -16,9 +16,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, NestedTransaction, insert, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import QueuePool
 
 from usermgr.config import Settings
 from usermgr.db.connections import (
+    Pool,
     make_engine,
     quoted,
     quoted_schema,
@@ -138,12 +140,15 @@ class Operation:
 class Database:
     """One database: opens transactions for reading and for writing, and translates its errors."""
 
-    def __init__(self, settings: Settings, *, clock: Clock = utcnow) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Clock = utcnow, pool: Pool | None = None
+    ) -> None:
         self.settings = settings
         self.url = settings.database_url
         self.description = describe_database(self.url, settings.libpq)
         self.is_sqlite = self.url.startswith("sqlite:")
         self._clock = clock
+        self._pool = pool
         self._engine: Engine | None = None
         self.stored: int | None = None
         """The operation that was committed last, here, if one was."""
@@ -154,8 +159,18 @@ class Database:
     def engine(self) -> Engine:
         """The engine; made at first use, without connecting."""
         if self._engine is None:
-            self._engine = make_engine(self.settings)
+            self._engine = make_engine(self.settings, self._pool)
         return self._engine
+
+    def kept_connections(self) -> tuple[int, int]:
+        """How many of the connections that are kept work, and how many wait for work."""
+        pool = self.engine.pool
+        return (pool.checkedout(), pool.checkedin()) if isinstance(pool, QueuePool) else (0, 0)
+
+    def close(self) -> None:
+        """Close the connections that are kept."""
+        if self._engine is not None:
+            self._engine.dispose()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import (
     ProgrammingError,
     SQLAlchemyError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from usermgr.errors import Conflict, InvalidInput, Unavailable, UserMgrError
 from usermgr.names import visible
@@ -179,6 +180,10 @@ def translate(error: SQLAlchemyError, database: str) -> Exception:
 
     ``database`` is the description without secrets. What is not recognised comes back as it is.
     """
+    if isinstance(error, PoolTimeout):
+        return Unavailable(
+            f'every connection to the database is in use: "{database}"', hint="try again"
+        )
     if not isinstance(error, DBAPIError):
         return error
     if is_reference(error):

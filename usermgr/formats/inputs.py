@@ -162,7 +162,7 @@ def _is_regular(file: BinaryIO) -> bool:
 def _spooled(file: BinaryIO, name: str) -> Iterator[BinaryIO]:
     with temporary_file("w+b", buffering=0) as spool:
         while block := _next_block(file, name):
-            _write(spool, block, name)
+            write_block(spool, block, name)
         spool.seek(0)
         yield cast(BinaryIO, spool)
 
@@ -175,7 +175,8 @@ def _next_block(file: BinaryIO, name: str) -> bytes:
     return block
 
 
-def _write(spool: IO[bytes], block: bytes, name: str) -> None:
+def write_block(spool: IO[bytes], block: bytes, name: str) -> None:
+    """Copy a block of the named file. Raises Unavailable when the disk has no room for it."""
     rest = memoryview(block)
     try:
         while rest:

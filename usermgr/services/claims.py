@@ -11,7 +11,7 @@ from usermgr.db.errors import CLAIM_UNIQUE
 from usermgr.db.images import counts
 from usermgr.db.models import claims, user_claims
 from usermgr.records import UNSET, Claim, Unset
-from usermgr.services.labels import Labels
+from usermgr.services.labels import Labels, given
 
 CLAIMS = Labels(
     noun="claim",
@@ -39,15 +39,20 @@ def list_claims(connection: Connection) -> list[Claim]:
 
 
 def update_claim(
-    op: Operation, reference: str, *, name: str | Unset = UNSET, active: bool | Unset = UNSET
+    op: Operation,
+    reference: str,
+    *,
+    name: str | Unset = UNSET,
+    active: bool | Unset = UNSET,
+    protected: bool | Unset = UNSET,
 ) -> Claim:
-    """Rename, enable or disable a claim.
+    """Rename, enable, disable or protect a claim, in one change.
 
     Raises NotFound, Conflict when the name is taken, and Forbidden when a protected one is to be
     disabled. A disabled claim stays granted and listed; applications treat it as not granted.
     """
-    values = {"description": name, "active": active}
-    return CLAIMS.update(op, reference, {k: v for k, v in values.items() if v is not UNSET})
+    values = {"description": name, "active": active, "protected": protected}
+    return CLAIMS.update(op, reference, given(values))
 
 
 def protect_claims(

@@ -30,6 +30,7 @@ from usermgr.records import Erasure
 from usermgr.services.guards import holders_kept
 from usermgr.services.leaves import images_digest
 from usermgr.services.references import no_such_user, past_and_present_ids
+from usermgr.services.repeating import forget_answers
 
 ACTION: Final = "erase"
 NAME: Final = "erased"
@@ -86,6 +87,7 @@ def erase_user(op: Operation, reference: str) -> Erasure:
         row = _erase_row(op, person.id)
     grants = row.grants if row else 0
     erased = _erase_images(op.connection, person.id)
+    forget_answers(op.connection, person.id)
     if (row and row.changed) or erased or recycled:
         op.record("user", person.id, "", ACTION, after={"erased_changes": erased})
     return Erasure(

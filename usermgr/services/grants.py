@@ -14,7 +14,8 @@ from usermgr.db.errors import GRANT_CLAIM, violation
 from usermgr.db.models import read_instant, user_claims
 from usermgr.db.sql import insert_or_update
 from usermgr.names import canonical_name
-from usermgr.records import UNSET, SweepReport, Unset, User
+from usermgr.records import UNSET, Grant, SweepReport, Unset, User
+from usermgr.services.lookup import find_stored
 from usermgr.services.references import resolve_claims
 from usermgr.services.users import BATCH, claims_gone, lock_user, record_change, update_row
 
@@ -62,10 +63,22 @@ def grant_claims(
     return record_change(op, before, "grant")
 
 
+def list_grants(connection: Connection, reference: str) -> list[Grant]:
+    """What the user was granted, by the claims' ids; also what has ended. Raises NotFound."""
+    held = find_stored(connection, reference).image["grants"]
+    return [
+        Grant(
+            claim_id=grant["claim_id"],
+            claim=grant["claim"],
+            reason=grant["reason"],
+            expires_at=grant["expires_at"] and read_instant(grant["expires_at"]),
+        )
+        for grant in held
+    ]
+
+
 def ending(connection: Connection, reference: str, claim_references: Sequence[str]) -> list[str]:
     """Of the claims, those that the user holds until an end, in words."""
-    from usermgr.services.lookup import find_stored
-
     wanted = {claim.id for claim in resolve_claims(connection, claim_references)}
     return [
         f"{grant['claim']} until {grant['expires_at']}"

@@ -29,15 +29,16 @@ ERASED: Final = "erased"
 
 
 def list_operations(
-    connection: Connection, *, limit: int, before: int | None = None
+    connection: Connection, *, limit: int, before: int | None = None, count: bool = True
 ) -> tuple[list[OperationRecord], int]:
-    """The newest operations first, older than the id ``before``, and how many there are in all."""
+    """The newest operations first, older than the id ``before``, and how many there are in all, or
+    0 where nobody wants to know."""
     statement = select(*operations.c).order_by(operations.c.id.desc()).limit(limit)
     if before is not None:
         statement = statement.where(operations.c.id < min(before, MAX_ID))
     found = [OperationRecord(**row._mapping) for row in connection.execute(statement)]
-    if before is None and len(found) < limit:
-        return found, len(found)
+    if not count or (before is None and len(found) < limit):
+        return found, len(found) if count else 0
     return found, connection.execute(select(func.count()).select_from(operations)).scalar_one()
 
 

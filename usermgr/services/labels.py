@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Generic, TypeVar
 
@@ -26,9 +26,9 @@ from usermgr.db.engine import Operation
 from usermgr.db.errors import Constraint, referred_to, violation
 from usermgr.db.savepoints import savepoint
 from usermgr.db.sql import fold, insert_with_id
-from usermgr.errors import Conflict
+from usermgr.errors import Conflict, InvalidInput
 from usermgr.names import canonical_label
-from usermgr.records import Claim, Role
+from usermgr.records import UNSET, Claim, Role
 from usermgr.services.guards import is_protected
 from usermgr.services.references import label_condition, no_such, resolve_labels
 
@@ -88,7 +88,7 @@ class Labels(Generic[L]):
         if "description" in values:
             name = canonical_label(values["description"], f"{self.noun} name")
             values = {**values, "description": name}
-        before = self._lock(op.connection, reference)
+        before = self.lock(op.connection, reference)
         if all(getattr(before, key) == value for key, value in values.items()):
             return before
         if before.protected and values.get("active") is False:
@@ -117,7 +117,7 @@ class Labels(Generic[L]):
     def delete(self, op: Operation, reference: str) -> L:
         """Delete a label. Raises NotFound, Forbidden when it is protected, and Conflict with the
         number of holders if any, or with the table of the application that refers to it."""
-        label = self._lock(op.connection, reference)
+        label = self.lock(op.connection, reference)
         if label.protected:
             raise is_protected(self.noun, label.description, "deleted")
         try:
@@ -164,7 +164,8 @@ class Labels(Generic[L]):
         if connection.execute(same).scalar_one() > 1:
             raise self._taken(name)
 
-    def _lock(self, connection: Connection, reference: str) -> L:
+    def lock(self, connection: Connection, reference: str) -> L:
+        """The label, which nobody else changes until the transaction ends. Raises NotFound."""
         # By id from here on: another label may have got the name meanwhile.
         condition = label_condition(self.table, reference)
         locked = select(self.table.c.id).where(condition).with_for_update()
@@ -200,6 +201,14 @@ class Labels(Generic[L]):
             hint=f'find them with: usermgr user list --{self.noun} "{label.description}"',
             details={"users": label.users},
         )
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are not UNSET. Raises InvalidInput for none."""
+    found = {name: value for name, value in values.items() if value is not UNSET}
+    if not found:
+        raise InvalidInput("nothing to change", hint="give at least one of the options")
+    return found
 
 
 def image(label: Role | Claim) -> dict[str, Any]:

@@ -109,8 +109,9 @@ def list_users(
     descending: bool = False,
     limit: int = 100,
     after: str | None = None,
+    count: bool = True,
 ) -> UserPage:
-    """One page of the users that match, and how many match in all.
+    """One page of the users that match, and how many match in all, unless nobody wants to know.
 
     ``after`` is the ``next_cursor`` of the page before, of a list with the same order. Raises
     InvalidInput for another cursor, NotFound for a role or claim that does not exist.
@@ -122,8 +123,10 @@ def list_users(
     rows = connection.execute(statement.limit(limit + 1)).all()
     page = tuple(_user(row) for row in rows[:limit])
     cut = len(rows) > limit
-    total = len(page)
-    if cut or after is not None:
+    total: int | None = len(page)
+    if not count:
+        total = None
+    elif cut or after is not None:
         matching = select(func.count()).select_from(users).where(*conditions)
         total = connection.execute(matching).scalar_one()
     return UserPage(page, total, _cursor(page[-1], sort) if cut else None)

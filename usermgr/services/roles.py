@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from usermgr.db.engine import Operation
 from usermgr.db.errors import ROLE_UNIQUE
 from usermgr.db.models import roles, users
-from usermgr.records import Role
-from usermgr.services.labels import Labels
+from usermgr.records import UNSET, Role, Unset
+from usermgr.services.labels import Labels, given
 
 ROLES = Labels(
     noun="role",
@@ -39,6 +39,18 @@ def list_roles(connection: Connection) -> list[Role]:
 def rename_role(op: Operation, reference: str, name: str) -> Role:
     """Give a role another name. Raises NotFound, and Conflict when the name is taken."""
     return ROLES.update(op, reference, {"description": name})
+
+
+def update_role(
+    op: Operation,
+    reference: str,
+    *,
+    name: str | Unset = UNSET,
+    protected: bool | Unset = UNSET,
+) -> Role:
+    """Rename or protect a role, in one change. Raises what ``rename_role`` raises."""
+    values = {"description": name, "protected": protected}
+    return ROLES.update(op, reference, given(values))
 
 
 def protect_roles(
