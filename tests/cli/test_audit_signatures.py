@@ -143,8 +143,9 @@ def test_seals_that_were_made_anew_have_a_signature_of_another_key(
     done = cli("audit", "verify", "--public-key", "ours.pub")
 
     assert (done.exit_code, done.stdout) == (8, "")
-    assert done.stderr.splitlines()[0] == (
-        "error: seal 1, the newest, has a signature of another key"
+    assert done.stderr == (
+        "error: seal 1, the newest, has a signature of another key\n"
+        "hint: look whether this is the key; if it is, somebody else has made the seals anew\n"
     )
 
 

@@ -98,7 +98,9 @@ def test_one_bad_row_and_nothing_is_stored(cli: Command) -> None:
         '  line 10: created_at is "yesterday" (write an RFC 3339 time)',
         '  line 11: the e-mail "davi@example.com" stands on line 3 already',
     ]
-    assert error["hint"].startswith("--create-roles makes them; or correct them, or store")
+    assert error["hint"].startswith(
+        "--create-roles makes the missing roles; or correct them, or store"
+    )
     assert error["details"]["reasons"] == {
         "invalid_active": 1,
         "invalid_created_at": 1,

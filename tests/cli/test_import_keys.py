@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from tests.support.commands import Command, Result
 from tests.support.consistency import broken_promises
@@ -145,3 +146,39 @@ def test_empty_tables_are_loaded_without_keys(
     after = set(_execute(database_url, files))
     assert len(after) == len(before) == 6
     assert not after & before
+
+
+def test_keys_are_not_built_before_a_trigger_that_waits(cli: Command, database_url: str) -> None:
+    _execute(
+        database_url,
+        """
+        CREATE FUNCTION app() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+        CREATE CONSTRAINT TRIGGER app AFTER INSERT ON users
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app()
+        """,
+    )
+    before = _keys(database_url)
+
+    refused = _import(cli, "--exclusive")
+    done = _import(cli)
+
+    assert (refused.exit_code, "may wait for the end" in refused.stderr) == (7, True)
+    assert (done.exit_code, done.json["created"], _keys(database_url)) == (0, 1, before)
+
+
+def test_row_security_lets_no_row_be_copied(cli: Command, database_url: str) -> None:
+    name = f"owner_{secrets.token_hex(4)}"
+    _execute(database_url, f"CREATE ROLE {name} LOGIN")
+    _execute(database_url, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    _execute(database_url, "ALTER TABLE users ENABLE ROW LEVEL SECURITY")
+    other = {"USERMGR_DATABASE_URL": str(make_url(database_url).set(username=name))}
+    try:
+        Path("x.csv").write_text(CSV)
+        refused = cli("user", "import", "x.csv", "--create-roles", "--create-claims", env=other)
+        assert (refused.exit_code, refused.stdout) == (7, "")
+        assert refused.stderr == (
+            "error: row security hides rows from this database user, and lets none be copied in\n"
+            "hint: import as a user who has BYPASSRLS, or as the owner where it is not forced\n"
+        )
+    finally:
+        _execute(database_url, f"DROP OWNED BY {name}; DROP ROLE {name}")

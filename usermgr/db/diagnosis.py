@@ -31,6 +31,8 @@ _NEEDED = {
     "seals": "SELECT, INSERT",
     "seal_blocks": "SELECT, INSERT",
     "sealed_operations": "SELECT, INSERT",
+    "tokens": "SELECT, INSERT, UPDATE",
+    "idempotency_keys": "SELECT, INSERT, UPDATE, DELETE",
 }
 
 

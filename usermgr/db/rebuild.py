@@ -9,8 +9,8 @@ the tables stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -53,15 +53,27 @@ def is_empty(connection: Connection) -> bool:
     return connection.execute(text("SELECT 1 FROM users LIMIT 1")).first() is None
 
 
-def owns_tables(connection: Connection, tables: Sequence[Table] = LOCKED) -> bool:
-    """Whether this database user may drop and build the keys of the tables."""
+class Rights(NamedTuple):
+    """What this database user may do: ``rebuild`` the keys of tables, and see all their rows."""
+
+    rebuild: bool
+    see: bool
+
+
+def find_rights(connection: Connection, tables: Sequence[Table] = LOCKED) -> Rights:
+    """What this database user may do with the tables; on SQLite keys are not rebuilt."""
     if connection.dialect.name == "sqlite":
-        return False
-    owner = (
-        "SELECT bool_and(pg_has_role(relowner, 'USAGE')) FROM pg_class"
-        f" WHERE oid IN ({_listed(tables)})"
-    )
-    return bool(connection.execute(text(owner)).scalar())
+        return Rights(rebuild=False, see=True)
+    found = connection.execute(
+        text(f"""
+            SELECT bool_and(pg_has_role(relowner, 'USAGE')
+                AND has_table_privilege(oid, 'REFERENCES')
+                AND has_schema_privilege(relnamespace, 'CREATE')),
+                NOT bool_or(row_security_active(oid))
+            FROM pg_class WHERE oid IN ({_listed(tables)})
+        """)
+    ).one()
+    return Rights(*found)
 
 
 def open_exclusively(connection: Connection) -> list[Key]:
@@ -90,7 +102,8 @@ def open_empty(connection: Connection) -> list[Key] | None:
     try:
         with savepoint(connection) as point:
             connection.execute(text(f"{lock_statement(LOCKED)} NOWAIT"))
-            if is_empty(connection) and not find_altered(connection, TABLES):
+            kept = find_altered(connection, TABLES) or find_deferrable(connection, TABLES)
+            if is_empty(connection) and not kept:
                 keys = _drop(connection)
                 if keys is not None:
                     return keys
@@ -114,6 +127,13 @@ def require_rebuildable(connection: Connection) -> None:
             f'"{altered[0]}" is not as usermgr makes it, and would be when it is rebuilt',
             hint="import without --exclusive",
         )
+    deferrable = find_deferrable(connection, TABLES)
+    if deferrable:
+        raise Forbidden(
+            f'the trigger "{deferrable[0]}" may wait for the end of the transaction, and no key can'
+            " be built meanwhile",
+            hint="import without --exclusive",
+        )
 
 
 def build(connection: Connection, keys: Sequence[Key], tables: Sequence[Table] = TABLES) -> None:
@@ -122,18 +142,32 @@ def build(connection: Connection, keys: Sequence[Key], tables: Sequence[Table] =
     Raises IntegrityError when the rows violate one of them.
     """
     # Statements that work on all rows at once take as long as they take.
-    for setting, value in (
-        ("statement_timeout", "0"),
-        ("maintenance_work_mem", "256MB"),
-        ("default_tablespace", ""),
-    ):
-        connection.execute(text(f"SET LOCAL {setting} = '{value}'"))
+    rows = connection.execute(_SETTINGS, {"names": list(_FOR_BUILDING)})
+    before = {row.name: row.value for row in rows}
+    _set(connection, _FOR_BUILDING)
     driver = connection.connection.dbapi_connection
     patience, driver.patience = driver.patience, None  # type: ignore[union-attr]
     try:
         _build(connection, keys, tables)
     finally:
         driver.patience = patience  # type: ignore[union-attr]
+    _set(connection, before)
+
+
+_SETTINGS: Final = text("SELECT name, current_setting(name) AS value FROM unnest(:names) AS name")
+_FOR_BUILDING: Final = {
+    "statement_timeout": "0",
+    "maintenance_work_mem": "256MB",
+    "default_tablespace": "",
+}
+
+
+def _set(connection: Connection, settings: Mapping[str, str]) -> None:
+    """Make the settings hold until the transaction ends, or others are made."""
+    for name, value in settings.items():
+        connection.execute(
+            text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value}
+        )
 
 
 def lock_statement(tables: Sequence[Table]) -> str:
@@ -146,6 +180,17 @@ def find_altered(connection: Connection, tables: Sequence[Table]) -> list[str]:
     rows = connection.execute(text(_STANDING.format(tables=_listed(tables))))
     standing = {(name, definition) for name, definition in rows}
     return sorted({made[0] for table in tables for made in _made(table) if made not in standing})
+
+
+def find_deferrable(connection: Connection, tables: Sequence[Table]) -> list[str]:
+    """The names of an application's triggers that may have to run before keys can be built."""
+    found = connection.execute(
+        text(f"""
+            SELECT tgname FROM pg_trigger WHERE tgrelid IN ({_listed(tables)})
+            AND tgdeferrable AND NOT tgisinternal ORDER BY tgname
+        """)
+    )
+    return list(found.scalars())
 
 
 def _listed(tables: Sequence[Table]) -> str:
@@ -178,12 +223,8 @@ def _drop(connection: Connection) -> list[Key] | None:
 
     None, and nothing is dropped, where something of an application needs one of them.
     """
-    try:
-        with savepoint(connection):
-            dropped = drop_keys(connection, TABLES)
-    except DBAPIError as error:
-        if not _is_needed(error):
-            raise
+    dropped = drop_keys(connection, TABLES)
+    if dropped is None:
         return None
     try:
         with savepoint(connection):
@@ -195,15 +236,24 @@ def _drop(connection: Connection) -> list[Key] | None:
     return [users.primary_key, *dropped]
 
 
-def drop_keys(connection: Connection, tables: Sequence[Table]) -> list[Key]:
+def drop_keys(connection: Connection, tables: Sequence[Table]) -> list[Key] | None:
     """Drop the tables' indexes and keys, but for the primary key of users; returns the keys in the
-    order in which they are to be built."""
+    order in which they are to be built.
+
+    None, and nothing is dropped, where something of an application needs one of them.
+    """
     dropped = [constraint for table in reversed(tables) for constraint in _constraints(table)]
-    for constraint in reversed(dropped):
-        connection.execute(DropConstraint(constraint))
-    for table in tables:
-        for index in table.indexes:
-            connection.execute(DropIndex(index))
+    try:
+        with savepoint(connection):
+            for constraint in reversed(dropped):
+                connection.execute(DropConstraint(constraint))
+            for table in tables:
+                for index in table.indexes:
+                    connection.execute(DropIndex(index))
+    except DBAPIError as error:
+        if not _is_needed(error):
+            raise
+        return None
     return dropped
 
 

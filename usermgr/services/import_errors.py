@@ -10,7 +10,10 @@ from usermgr.names import listed
 from usermgr.services.import_running import Ran
 from usermgr.services.problems import FIRST, Problems
 
-_MAKES = {"unknown_role": "--create-roles", "unknown_claim": "--create-claims"}
+_MAKES = {
+    "unknown_role": "--create-roles makes the missing roles",
+    "unknown_claim": "--create-claims the missing claims",
+}
 """What makes the roles and claims that rows name and nobody has made."""
 
 
@@ -21,9 +24,9 @@ def import_failed(ran: Ran, *, more: str | None) -> UserMgrError:
     hint = "correct them, or store the others with --on-error skip"
     if only_taken:
         hint = "pass over them with --on-conflict skip, or change the users with update"
-    makes = [option for reason, option in _MAKES.items() if reason in report.reasons]
+    makes = [words for reason, words in _MAKES.items() if reason in report.reasons]
     if makes:
-        hint = f"{' and '.join(makes)} make{'' if makes[1:] else 's'} them; or {hint}"
+        hint = f"{' and '.join(makes)}; or {hint}"
     if more is not None:
         hint += f"; {more}"
     rows = f"{report.rejected} of {report.read} rows are bad" if report.read else "rows are bad"

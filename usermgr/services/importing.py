@@ -92,7 +92,8 @@ def choose_way(connection: Connection, options: ImportOptions) -> Way:
 
     Raises InvalidInput and Forbidden when an exclusive load is asked for and the database knows
     none, or this database user may not do it, or somebody has changed the keys that it would
-    rebuild, and Conflict when ids are to be kept and users are stored already.
+    rebuild; Forbidden where row security stands in the way; and Conflict when ids are to be kept
+    and users are stored already.
     """
     if options.with_ids and not rebuild.is_empty(connection):
         raise _not_empty()
@@ -101,17 +102,23 @@ def choose_way(connection: Connection, options: ImportOptions) -> Way:
             "--exclusive is for PostgreSQL: on SQLite a writer is alone anyway",
             hint="leave --exclusive out",
         )
-    owner = rebuild.owns_tables(connection)
+    rights = rebuild.find_rights(connection)
+    if not rights.see:
+        raise Forbidden(
+            "row security hides rows from this database user, and lets none be copied in",
+            hint="import as a user who has BYPASSRLS, or as the owner where it is not forced",
+        )
     if options.exclusive:
-        if not owner:
+        if not rights.rebuild:
             raise Forbidden(
-                "only the owner of the tables may rebuild their indexes",
-                hint="import without --exclusive, or connect as the owner",
+                "only the owner of the tables may rebuild their indexes, with the rights to refer"
+                " to them and to create in their schema",
+                hint="import without --exclusive, or connect as that user",
             )
         rebuild.require_rebuildable(connection)
         return Way.REBUILD
     if rebuild.is_empty(connection):
-        return Way.REBUILD if owner else Way.APPEND
+        return Way.REBUILD if rights.rebuild else Way.APPEND
     return Way.APPEND if options.on_conflict == "fail" else Way.MERGE
 
 

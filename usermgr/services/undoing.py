@@ -151,7 +151,7 @@ def _undoable(connection: Connection, reference: str, *, lock: bool = False) -> 
     if undone_by is not None:
         raise Conflict(
             f"operation {row.id} was undone by operation {undone_by} already",
-            hint=f"usermgr undo {undone_by} brings back what it did",
+            hint=f"usermgr undo {undone_by} brings back what it did; then it can be undone anew",
         )
     return row
 

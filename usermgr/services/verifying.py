@@ -239,10 +239,14 @@ def _refuse_gaps(connection: Connection) -> None:
 
 def _check_signature(last: StoredSeal, check: Check) -> None:
     if not check(last.digest, last.signature):
-        how = "is not signed" if last.signature is None else "has a signature of another key"
+        how = "has a signature of another key"
+        hint = "look whether this is the key; if it is, somebody else has made the seals anew"
+        if last.signature is None:
+            how = "is not signed"
+            hint = "sign with: usermgr audit seal --key FILE, as soon as there is something to seal"
         raise Mismatch(
             f"seal {last.id}, the newest, {how}",
-            hint="sign with: usermgr audit seal --key FILE, as soon as there is something to seal",
+            hint=hint,
             details={"problem": "signature", "seal": last.id},
         )
 
