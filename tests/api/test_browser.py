@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from tests.support.serving import Face
 NO_BROWSER = not (shutil.which("chromium") and shutil.which("chromedriver"))
 
 
-@pytest.mark.skipif(NO_BROWSER and "CI" not in os.environ, reason="needs chromium-driver")
+@pytest.mark.skipif(NO_BROWSER, reason="needs chromium-driver, which .ci/run installs")
 @pytest.mark.any_database
 def test_docs_create_a_user_and_ask_no_other_host(face: Face, tmp_path: Path) -> None:
     assert face.cli("role", "create", "browser").exit_code == 0
