@@ -158,7 +158,7 @@ def test_the_list_tells_who_when_and_until_when(cli: Command) -> None:
     cut = cli("bin", "list", "--limit", "2", "--fields", "id")
     assert (cut.stdout, cut.stderr) == (
         "id\n1\n2\n",
-        "note: the last 2 are shown; more: --limit\n",
+        "note: 2 of 3 deleted users are shown, the last ones; more: --limit\n",
     )
     assert cli("bin", "list", "--limit", "3").stderr == ""
 
@@ -177,6 +177,10 @@ def test_a_sweep_asks_before_the_time_and_keeps_what_is_newer(
     assert cli("bin", "sweep", "-o", "json").json == {"users": 0, "passwords": 0}
     refused = cli("bin", "sweep", "--older-than", "0")
     assert (refused.exit_code, refused.stdout, _kept(database_url)) == (2, "", [1, 1, 1])
+    assert refused.stderr == (
+        "error: this command would remove 1 deleted user for good: it asks for confirmation, and"
+        " there is no terminal to ask on\nhint: pass --yes to confirm\n"
+    )
     assert cli("bin", "sweep", "--older-than", "1", "--yes").exit_code == 0
     assert _kept(database_url) == [1, 1, 1]
 

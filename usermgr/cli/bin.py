@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 
-from usermgr.cli.context import app_of
+from usermgr.cli.context import AppContext, app_of
 from usermgr.cli.options import new_group
+from usermgr.names import counted
 from usermgr.records import BinReport, DeletedUser
 
 app = new_group("The recycle bin: deleted users, and password hashes that were replaced.")
@@ -25,10 +26,12 @@ def list_(
     run = app_of(ctx)
     retention = timedelta(days=run.settings.retention_days)
     with run.read(shows=DeletedUser) as connection:
-        found, more = list_deleted(connection, retention, limit=limit)
+        found, total = list_deleted(connection, retention, limit=limit)
     run.output.records(DeletedUser, found)
-    if more:
-        run.output.note(f"note: the last {len(found)} are shown; more: --limit")
+    if total > len(found):
+        run.output.note(
+            f"note: {len(found)} of {total} deleted users are shown, the last ones; more: --limit"
+        )
 
 
 @app.command()
@@ -53,8 +56,19 @@ def sweep(
 
     run = app_of(ctx)
     days = run.settings.retention_days if older_than is None else older_than
-    if days < run.settings.retention_days:
-        run.prompts.confirm(f"Remove for good what was deleted more than {days} days ago?")
+    if days < run.settings.retention_days and not run.prompts.assume_yes:
+        _confirm(run, days)
     with run.operation(ctx, shows=BinReport) as op:
         report = sweep_bin(op, op.started_at - timedelta(days=days))
     run.output.report(report)
+
+
+def _confirm(run: AppContext, days: int) -> None:
+    """Tell how many would be gone, and ask."""
+    from usermgr.services.recycling import count_deleted
+
+    with run.read(shows=BinReport) as connection:
+        number = count_deleted(connection, datetime.now(UTC) - timedelta(days=days))
+    users = counted(number, "deleted user")
+    run.prompts.must_confirm(f"would remove {users} for good: it asks for confirmation")
+    run.prompts.confirm(f"Remove {users} for good, and passwords replaced over {days} days ago?")

@@ -23,6 +23,18 @@ _OLDEST: Final = """
 """
 
 
+def count_deleted(connection: Connection, before: datetime | None = None) -> int:
+    """How many users can be brought back, or of those how many were deleted before a moment."""
+    statement = text("SELECT count(*) FROM recycled_users WHERE restored_in IS NULL")
+    if before is not None:
+        statement = text(
+            f"{statement.text} AND operation_id IN"
+            " (SELECT id FROM operations WHERE started_at < :before)"
+        ).bindparams(bindparam("before", before, Instant()))
+    number: int = connection.execute(statement).scalar_one()
+    return number
+
+
 def sweep(connection: Connection, before: datetime) -> dict[str, int]:
     """Remove for good what was put in before that moment; returns the numbers of rows by table.
 

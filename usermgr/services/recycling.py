@@ -20,8 +20,8 @@ from usermgr.services.undoing import faster_ones_told
 
 def list_deleted(
     connection: Connection, retention: timedelta, *, limit: int
-) -> tuple[list[DeletedUser], bool]:
-    """The users that can be brought back, the last deleted one first; whether there are more."""
+) -> tuple[list[DeletedUser], int]:
+    """The users that can be brought back, the last deleted one first; how many there are in all."""
     statement = (
         select(
             recycled_users.c.id,
@@ -35,11 +35,12 @@ def list_deleted(
         .where(recycled_users.c.restored_in.is_(None))
         .order_by(recycled_users.c.operation_id.desc(), recycled_users.c.id)
     )
-    rows = connection.execute(statement.limit(limit + 1)).all()
     found = [
-        DeletedUser(**row._mapping, kept_until=row.deleted_at + retention) for row in rows[:limit]
+        DeletedUser(**row._mapping, kept_until=row.deleted_at + retention)
+        for row in connection.execute(statement.limit(limit))
     ]
-    return found, len(rows) > limit
+    total = len(found) if len(found) < limit else recycling.count_deleted(connection)
+    return found, total
 
 
 def restore_user(op: Operation, reference: str) -> User:
@@ -76,6 +77,11 @@ def restore_user(op: Operation, reference: str) -> User:
         undoing.bring_back(op)
     op.count("user.restore")
     return find_user(op.connection, str(row.id))
+
+
+def count_deleted(connection: Connection, before: datetime) -> int:
+    """How many users ``sweep_bin`` would remove for good."""
+    return recycling.count_deleted(connection, before)
 
 
 def sweep_bin(op: Operation, before: datetime) -> BinReport:
