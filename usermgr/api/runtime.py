@@ -21,6 +21,9 @@ THREADS: Final = 16
 POOL_SECONDS: Final = 5.0
 """How long a request waits for a connection that another one holds."""
 
+GRACE_SECONDS: Final = 2.0
+"""How much later than the database's own limit a silent one is given up."""
+
 LONGEST_STATEMENT: Final = 15.0
 LONGEST_LOCK: Final = 5.0
 LONGEST_CONNECT: Final = 5.0
@@ -65,7 +68,7 @@ def make_runtime(
     ``developer`` is the digest of the secret of its own token.
     """
     limited = limited_settings(settings)
-    database = Database(limited, pool=Pool(THREADS, POOL_SECONDS))
+    database = Database(limited, pool=Pool(THREADS, POOL_SECONDS, GRACE_SECONDS))
     bearers = Bearers(database, developer=developer)
     cores = max(1, len(os.sched_getaffinity(0)) // processes)
     return Runtime(limited, settings, database, bearers, cores)

@@ -86,10 +86,12 @@ def unreadable_values(description: str, found: Sequence[str]) -> Unavailable:
 
 class Pool(NamedTuple):
     """Connections that are kept for the next transaction: so many at most, each for one at a time,
-    and how many seconds a transaction waits for one."""
+    and how many seconds a transaction waits for one. ``grace`` is how much later than the server's
+    own limit the client gives up an answer; None means as long as on the command line."""
 
     size: int
     wait: float
+    grace: float | None = None
 
 
 def make_engine(settings: Settings, pool: Pool | None = None) -> Engine:
@@ -105,10 +107,10 @@ def make_engine(settings: Settings, pool: Pool | None = None) -> Engine:
         kept |= {"pool_timeout": pool.wait, "pool_use_lifo": True}
     if settings.database_url.startswith("sqlite:"):
         return _sqlite_engine(settings, kept)
-    return _postgresql_engine(settings, kept)
+    return _postgresql_engine(settings, kept, grace=pool.grace if pool else None)
 
 
-def _postgresql_engine(settings: Settings, kept: dict[str, Any]) -> Engine:
+def _postgresql_engine(settings: Settings, kept: dict[str, Any], *, grace: float | None) -> Engine:
     # psycopg2 swallows the Ctrl-C that comes while it is loaded.
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
@@ -150,7 +152,7 @@ def _postgresql_engine(settings: Settings, kept: dict[str, Any]) -> Engine:
 
     @event.listens_for(engine, "connect")
     def allow(connection: Any, _record: object) -> None:
-        waiting.allow(connection, settings.statement_timeout)
+        waiting.allow(connection, settings.statement_timeout, grace=grace)
 
     return engine
 
@@ -204,12 +206,16 @@ def _sqlite_engine(settings: Settings, kept: dict[str, Any]) -> Engine:
         connection.create_function("usermgr_content", 1, image_content, deterministic=True)
 
     @event.listens_for(engine, "checkin")
-    def forget(connection: sqlite3.Connection | None, _record: object) -> None:
+    def forget(connection: sqlite3.Connection | None, record: Any) -> None:
         """PostgreSQL drops temporary tables with the transaction; here they would stay."""
-        if connection is not None and kept["poolclass"] is not NullPool:
-            named = "SELECT name FROM sqlite_temp_master WHERE type = 'table'"
+        if connection is None or kept["poolclass"] is NullPool:
+            return
+        named = "SELECT name FROM sqlite_temp_master WHERE type = 'table'"
+        try:
             for (name,) in connection.execute(named).fetchall():
                 connection.execute(f"DROP TABLE temp.{quoted(name)}")
+        except sqlite3.Error:  # As on a full disk. The next transaction gets another connection.
+            record.invalidate()
 
     return engine
 

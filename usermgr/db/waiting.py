@@ -45,18 +45,32 @@ def install() -> None:
 
 @contextlib.contextmanager
 def blocking() -> Iterator[None]:
-    """Let psycopg2 wait inside C while the block runs; there is one callback for the process."""
-    installed = extensions.get_wait_callback()
-    extensions.set_wait_callback(None)
+    """Let psycopg2 wait inside C while the block runs.
+
+    There is one callback for the process: it is back when the last of the threads that are in such
+    a block has left it. Meanwhile the others wait inside C too, and the server's timeouts hold.
+    """
+    with _blocking_lock:
+        _blocking.append(extensions.get_wait_callback())
+        extensions.set_wait_callback(None)
     try:
         yield
     finally:
-        extensions.set_wait_callback(installed)
+        with _blocking_lock:
+            # Only the first one has met the callback, and stays at the bottom.
+            if len(_blocking) == 1:
+                extensions.set_wait_callback(_blocking[0])
+            _blocking.pop()
 
 
-def allow(connection: Any, statement_timeout: float) -> None:
+_blocking_lock = threading.Lock()
+_blocking: list[Any] = []
+
+
+def allow(connection: Any, statement_timeout: float, *, grace: float | None = None) -> None:
     """Let each answer on the connection take a little longer than the server's own limit."""
-    connection.patience = statement_timeout + GRACE_SECONDS if statement_timeout else None
+    grace = GRACE_SECONDS if grace is None else grace
+    connection.patience = statement_timeout + grace if statement_timeout else None
 
 
 def wait_until_sent(connection: Any) -> None:
