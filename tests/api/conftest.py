@@ -18,13 +18,13 @@ def faces(
     postgresql_databases: PostgresDatabases,
     sqlite_template: Path,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], Face]]:
-    """Starts the server of a database when the first test needs it."""
-    started: dict[str, Face] = {}
+) -> Iterator[Callable[..., Face]]:
+    """Starts the server of a database when the first test needs it; another one for a purpose."""
+    started: dict[tuple[str, str], Face] = {}
     with contextlib.ExitStack() as stack:
 
-        def start(backend: str) -> Face:
-            if backend not in started:
+        def start(backend: str, purpose: str = "") -> Face:
+            if (backend, purpose) not in started:
                 if backend == "sqlite":
                     path = tmp_path_factory.mktemp("served") / "served.db"
                     shutil.copyfile(sqlite_template, path)
@@ -33,13 +33,13 @@ def faces(
                     name = postgresql_databases.clone()
                     stack.callback(postgresql_databases.drop, name)
                     url = postgresql_databases.server.database(name)
-                started[backend] = stack.enter_context(serving(url))
-            return started[backend]
+                started[backend, purpose] = stack.enter_context(serving(url))
+            return started[backend, purpose]
 
         yield start
 
 
 @pytest.fixture
-def face(backend: str, faces: Callable[[str], Face]) -> Face:
+def face(backend: str, faces: Callable[..., Face]) -> Face:
     """The server of the database; it and what is stored there are shared by all tests."""
     return faces(backend)
