@@ -90,6 +90,8 @@ def serving(
         stack.callback(process.kill)
         client = httpx.Client(base_url=_address(process, log), timeout=30)
         with client:
+            # It listens before it serves, and a signal in between ends it at once.
+            client.get("/livez").raise_for_status()
             tokens = make_tokens(database_url)
             yield Face(str(client.base_url), database_url, process, tokens, client, log)
         if process.poll() is None:
