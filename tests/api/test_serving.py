@@ -16,6 +16,7 @@ import pytest
 from tests.support.commands import Command
 from tests.support.databases import open_database
 from tests.support.serving import serving
+from usermgr.api.serving import listen
 from usermgr.db import schema
 from usermgr.db.engine import Database
 
@@ -42,6 +43,13 @@ def test_a_port_that_is_taken(cli: Command, database_url: str) -> None:
     assert (refused.exit_code, refused.stdout) == (5, "")
     told = f"error: cannot listen on 127.0.0.1 port {port}: Address already in use"
     assert refused.stderr.splitlines()[0].startswith(told)
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        taken, _ = listener.accept()
+        with taken:
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.any_database

@@ -36,6 +36,15 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def command_of(noun: str, changes: Body) -> str:
+    """What the history calls the change: the command that changes just that, if there is one."""
+    verbs = {"active": ("disable", "enable"), "protected": ("unprotect", "protect")}
+    for name, (off, on) in verbs.items():
+        if changes.model_fields_set == {name}:
+            return f"{noun} {on if getattr(changes, name) else off}"
+    return f"{noun} update"
+
+
 class PasswordBody(Body):
     """A password: a plain one, a ready hash, none at all, or, without any of these, a generated
     one, which is answered once."""

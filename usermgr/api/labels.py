@@ -8,7 +8,7 @@ import json
 from starlette.responses import Response
 
 from usermgr.api.answers import Items, answer, items
-from usermgr.api.bodies import ClaimPatch, Id, NewLabel, RolePatch
+from usermgr.api.bodies import ClaimPatch, Id, NewLabel, RolePatch, command_of
 from usermgr.api.calls import Call, Called
 from usermgr.api.routing import PREFIX, Endpoints
 from usermgr.db.engine import Operation
@@ -45,7 +45,7 @@ def get_role(call: Called, id: Id) -> Response:
 @ROLES.add("PATCH", "/roles/{id:id}", "roles:write", shows=Role, problems=_CHANGES)
 def update_role(call: Called, id: Id, body: RolePatch) -> Response:
     """Rename or protect a role; what is not given stays."""
-    with call.operation("role update") as op:
+    with call.operation(command_of("role", body)) as op:
         _require_same(call, op, roles.ROLES, id)
         changed = roles.update_role(op, id, name=body.description, protected=body.protected)
     return _shown(changed)
@@ -85,7 +85,7 @@ def get_claim(call: Called, id: Id) -> Response:
 @CLAIMS.add("PATCH", "/claims/{id:id}", "claims:write", shows=Claim, problems=_CHANGES)
 def update_claim(call: Called, id: Id, body: ClaimPatch) -> Response:
     """Rename, enable, disable or protect a claim; what is not given stays."""
-    with call.operation("claim update") as op:
+    with call.operation(command_of("claim", body)) as op:
         _require_same(call, op, claims.CLAIMS, id)
         changed = claims.update_claim(
             op, id, name=body.description, active=body.active, protected=body.protected

@@ -20,6 +20,7 @@ from usermgr.api.bodies import (
     NewUserBody,
     PasswordBody,
     UserPatch,
+    command_of,
 )
 from usermgr.api.calls import Call, Called
 from usermgr.api.routing import PREFIX, Endpoints
@@ -105,7 +106,7 @@ def get_user(call: Called, id: Id) -> Response:
 @ENDPOINTS.add("PATCH", "/users/{id:id}", "users:write", shows=User, problems=_CHANGES)
 def update_user(call: Called, id: Id, body: UserPatch) -> Response:
     """Change name, e-mail, role or whether the user is active; what is not given stays."""
-    with call.operation("user update") as op:
+    with call.operation(command_of("user", body)) as op:
         require_version(call, op, id)
         updated = service.update_user(op, id, body.record())
     return _shown(updated)

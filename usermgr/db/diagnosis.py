@@ -32,7 +32,7 @@ _NEEDED = {
     "seal_blocks": "SELECT, INSERT",
     "sealed_operations": "SELECT, INSERT",
     "tokens": "SELECT, INSERT, UPDATE",
-    "idempotency_keys": "SELECT, INSERT, UPDATE, DELETE",
+    "idempotency_keys": "SELECT, INSERT, DELETE",
 }
 
 

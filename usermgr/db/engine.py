@@ -9,12 +9,13 @@ keys on, a busy timeout, ``BEGIN IMMEDIATE`` for writes.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NestedTransaction, insert, text
+from sqlalchemy import Connection, Engine, NestedTransaction, TextClause, insert, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
@@ -259,19 +260,20 @@ class Database:
         reserve = write and reserve
         if reserve:
             columns.append(f"nextval('{prefix}operations_id_seq') AS operation_id")
-        row = connection.execute(text(f"SELECT {', '.join(columns)}"), parameters).one()
+        row = connection.execute(_statement(f"SELECT {', '.join(columns)}"), parameters).one()
         self._require_head(row.revision)
         return row.operation_id if reserve else 0
 
     def _open_sqlite(self, connection: Connection, *, write: bool) -> int:
         if not write:
             connection.exec_driver_sql("BEGIN")
-            revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
+            looking = _statement(f"SELECT version_num FROM {VERSION_TABLE}")
+            revision = connection.execute(looking).scalar()
             self._require_head(revision)
             return 0
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         row = connection.execute(
-            text(
+            _statement(
                 f"SELECT (SELECT version_num FROM {VERSION_TABLE}) AS revision,"
                 " (SELECT coalesce(max(id), 0) + 1 FROM operations) AS operation_id"
             )
@@ -326,6 +328,12 @@ class Database:
             self.outcome_is_unknown = True
             what = f'the connection to "{self.description}" was lost during the commit'
             raise Unavailable(f"{what}: {_UNKNOWN}", hint=look) from error
+
+
+@functools.cache
+def _statement(sql: str) -> TextClause:
+    """A statement that every transaction begins with, read once."""
+    return text(sql)
 
 
 def _has_users_table(database: Database, connection: Connection) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import selectors
+import select
 import threading
 import time
 from collections.abc import Iterator
@@ -142,14 +142,14 @@ def cancel(connection: Any) -> None:
 
 
 def _wait_for_socket(connection: Any, state: int, deadline: float | None) -> None:
-    # Not select.select, which knows no descriptor above 1023.
-    event = selectors.EVENT_READ if state == extensions.POLL_READ else selectors.EVENT_WRITE
-    timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+    # Not select.select, which knows no descriptor above 1023, and not epoll, which would need one
+    # more descriptor for each answer: this runs several times in every statement.
+    event = select.POLLIN if state == extensions.POLL_READ else select.POLLOUT
+    timeout = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
     descriptor = connection.fileno()
     if descriptor < 0:  # libpq has met the end of the connection, and closed it.
         raise psycopg2.OperationalError("the server closed the connection")
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, event)
-        if selector.select(timeout):
-            return
-    raise no_answer()
+    waiter = select.poll()
+    waiter.register(descriptor, event)
+    if not waiter.poll(timeout):
+        raise no_answer()

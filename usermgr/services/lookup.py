@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -143,7 +144,10 @@ def iterate_users(
         yield _user(row)
 
 
+@functools.cache
 def _select() -> Select[Any]:
+    """Users as they are shown. Making the statement takes longer than sending it does, so that a
+    server makes it once."""
     held = (
         select(json_list(claims.c.description))
         .join(user_claims, user_claims.c.claim_id == claims.c.id)
