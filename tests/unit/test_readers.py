@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usermgr.errors import InvalidInput
-from usermgr.formats import inputs, readers
+from usermgr.formats import inputs, json_readers, readers
 from usermgr.formats.inputs import BLOCK, InputFile, InputText
+from usermgr.formats.json_readers import read_json, read_jsonl
 from usermgr.formats.readers import (
     CHUNK_BYTES,
     CHUNK_ROWS,
@@ -25,8 +26,6 @@ from usermgr.formats.readers import (
     Chunk,
     Problem,
     read_csv,
-    read_json,
-    read_jsonl,
     read_tsv,
     recognise_format,
 )
@@ -131,7 +130,8 @@ def json_arrays(draw: st.DrawFn) -> Document:
 def limited(sizes: dict[str, int]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for name, size in sizes.items():
-            stack.enter_context(patch.object(inputs if name == "BLOCK" else readers, name, size))
+            defining = next(m for m in (inputs, readers, json_readers) if hasattr(m, name))
+            stack.enter_context(patch.object(defining, name, size))
         yield
 
 

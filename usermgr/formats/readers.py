@@ -1,4 +1,4 @@
-"""Records in: csv, tsv, json and jsonl, in chunks of columns, every row with its line number.
+"""Records in: csv and tsv, in chunks of columns, every row with its line number.
 
 A reader streams: memory holds one chunk. What is wrong with one row is a ``Problem`` of that row;
 what makes the rest unreadable is an InvalidInput that names the line.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import itertools
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from usermgr.errors import InvalidInput
 from usermgr.formats.files import content_ending
-from usermgr.formats.inputs import ROW_MAX_BYTES, InputText, OverlongLine, OverlongRows
+from usermgr.formats.inputs import InputText, OverlongLine, OverlongRows
 from usermgr.names import visible
 
 CHUNK_ROWS: Final = 1_000
@@ -27,10 +25,8 @@ CHUNK_BYTES: Final = 512 * 1024
 what is done with it takes two thirds of the time."""
 
 STEP: Final = 16
-OBJECT_STEP: Final = 8
-"""How many rows of a table, or objects, are read at most between two looks at the number of bytes.
-What is made of a row may take twenty times the memory of its text, as with a row of commas, or with
-lists in which there is nothing."""
+"""How many rows of a table are read at most between two looks at the number of bytes. What is made
+of a row may take twenty times the memory of its text, as with a row of commas."""
 
 COLUMNS_MAX: Final = 100
 CELL_MAX: Final = 32 * 1024
@@ -108,7 +104,7 @@ def read_csv(file: InputText, *, delimiter: str | None = None) -> Iterator[Chunk
     delimiter = delimiter or named or _delimiter(first)
     csv.field_size_limit(CELL_MAX)
     rows = csv.reader(itertools.chain([first], file), delimiter=delimiter, strict=True)
-    with _told_by_line(lambda: skipped + rows.line_num):
+    with told_by_line(lambda: skipped + rows.line_num):
         yield from _read_table(file, rows, lambda: skipped + rows.line_num)
 
 
@@ -131,7 +127,7 @@ def _skip_comments(file: InputText) -> tuple[str, int, str | None]:
     Those above begin with ``#``, or hold nothing else.
     """
     number, delimiter = 0, None
-    with _told_by_line(lambda: number):
+    with told_by_line(lambda: number):
         for line in file:
             named = _NAMED_DELIMITER.fullmatch(line)
             if named is not None:
@@ -143,7 +139,7 @@ def _skip_comments(file: InputText) -> tuple[str, int, str | None]:
 
 
 @contextlib.contextmanager
-def _told_by_line(line_number: Callable[[], int]) -> Iterator[None]:
+def told_by_line(line_number: Callable[[], int]) -> Iterator[None]:
     """Tell where a line or a row is too long; what comes tells how many lines were given out."""
     try:
         yield
@@ -180,7 +176,7 @@ def read_tsv(file: InputText) -> Iterator[Chunk]:
                 cells = [_TSV_ESCAPE.sub(_tsv_character, cell) for cell in cells]
             yield cells if line.strip("\r\n") else []
 
-    with _told_by_line(lambda: number):
+    with told_by_line(lambda: number):
         yield from _read_table(file, rows(), lambda: number, multiline=False)
 
 
@@ -199,11 +195,11 @@ def _read_table(
         file.announce(1)
     header = _read_header(rows)
     start = line_number()
-    parts = _parts(rows, file, STEP, multiline=multiline)
+    found_parts = parts(rows, file, STEP, multiline=multiline)
     empty = True
     while True:
         try:
-            found = next(parts, None)
+            found = next(found_parts, None)
         except csv.Error as error:
             raise InvalidInput(
                 f"line {line_number()} cannot be read: {_damage(error)}",
@@ -227,7 +223,7 @@ def _damage(error: csv.Error) -> str:
     return str(error)
 
 
-def _parts(
+def parts(
     items: Iterator[T], file: InputText, most_at_once: int, *, multiline: bool = False
 ) -> Iterator[list[T]]:
     """The items in lists of about CHUNK_ROWS or CHUNK_BYTES of the file, whatever comes first."""
@@ -319,174 +315,3 @@ def _chunk(header: list[str], rows: list[list[str]], lines: Sequence[int]) -> Ch
 
 def _ragged(row: Sequence[str], width: int) -> str:
     return f"it has {len(row)} cells, the header has {width}"
-
-
-class Item(NamedTuple):
-    """A value of a JSON text, or the error in its place, and which of the rows it is."""
-
-    number: int
-    line: int
-    value: Any
-
-
-def read_jsonl(file: InputText) -> Iterator[Chunk]:
-    """One object a line; empty lines and lines that begin with ``#`` are passed over."""
-
-    line = 0
-
-    def values() -> Iterator[Item]:
-        nonlocal line
-        for line, text in enumerate(file, 1):
-            if text.strip() and not text.startswith("#"):
-                try:
-                    yield Item(line, line, _DECODER.decode(text.strip()))
-                except (ValueError, RecursionError) as error:
-                    yield Item(line, line, error)
-
-    with _told_by_line(lambda: line):
-        yield from _read_objects(file, values())
-
-
-def read_json(file: InputText) -> Iterator[Chunk]:
-    """One array of objects, read as a stream. Damaged JSON ends it: there is no next row."""
-    yield from _read_objects(file, _array_items(file))
-
-
-_DECODER: Final = json.JSONDecoder()
-_SPACE = re.compile(r"[ \t\r\n]*")
-_NUMBER_PART = re.compile(r"[.eE]?[+-]?")
-_READ: Final = 64 * 1024
-_LONGEST_WORD: Final = 12
-"""Characters of what JSON cannot be read without, as an escaped character or -Infinity."""
-
-
-class _Window:
-    """The part of a JSON text that is in memory, and the line on which it begins."""
-
-    def __init__(self, file: InputText) -> None:
-        self._file = file
-        self.text, self.at, self.line = "", 0, 1
-        self.ended = False
-        # Every line end becomes LF; inside of values there are none.
-        self._line_ends = io.IncrementalNewlineDecoder(None, translate=True)
-
-    def more(self) -> None:
-        """Drop what was read and add what follows."""
-        kept = len(self.text) - self.at
-        if kept > ROW_MAX_BYTES:
-            raise self._too_long()
-        following = self._file.read(max(_READ, kept))
-        self.ended = not following
-        following = self._line_ends.decode(following, final=self.ended)
-        self.text, self.at = self.text[self.at :] + following, 0
-
-    def next_character(self) -> str:
-        """The next character that is no space; empty at the end."""
-        while True:
-            space = _SPACE.match(self.text, self.at)
-            self._pass(space.end() if space else self.at)
-            if self.at < len(self.text) or self.ended:
-                return self.text[self.at : self.at + 1]
-            self.more()
-
-    def skip(self) -> None:
-        """Pass over one character."""
-        self.at += 1
-
-    def item(self) -> Any:
-        """The value that begins here. Raises InvalidInput when it is none."""
-        while True:
-            try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
-            except RecursionError as error:
-                raise self._no_json("it is nested too deeply") from error
-            except json.JSONDecodeError as error:
-                if self.ended or self._goes_wrong_at(error):
-                    line = self.line + self.text.count("\n", self.at, error.pos)
-                    raise self._no_json(f"{error.msg}, on line {line}") from error
-            except ValueError as error:  # a number with too many digits
-                if self.ended:
-                    raise self._no_json(str(error)) from error
-            else:
-                if end - self.at > ROW_MAX_BYTES:
-                    raise self._too_long()
-                # At the end of what is in memory a number may go on.
-                if self.ended or not _NUMBER_PART.fullmatch(self.text, end):
-                    self._pass(end)
-                    return value
-            self.more()
-
-    def _goes_wrong_at(self, error: json.JSONDecodeError) -> bool:
-        """Whether the error is not just that the text in memory ends, inside a word perhaps."""
-        unterminated = error.msg.startswith("Unterminated string")
-        return not unterminated and error.pos < len(self.text) - _LONGEST_WORD
-
-    def _no_json(self, reason: str) -> InvalidInput:
-        return InvalidInput(f"the item that begins on line {self.line} is no JSON: {reason}")
-
-    def _too_long(self) -> InvalidInput:
-        return InvalidInput(
-            f"the item that begins on line {self.line} has more than 256 KiB, or no end"
-        )
-
-    def _pass(self, end: int) -> None:
-        self.line += self.text.count("\n", self.at, end)
-        self.at = end
-
-
-def _array_items(file: InputText) -> Iterator[Item]:
-    window = _Window(file)
-    if window.next_character() != "[":
-        raise InvalidInput(
-            "a json file must hold one array of objects",
-            hint="one object a line is the format jsonl: pass --format jsonl",
-        )
-    window.skip()
-    if window.next_character() == "]":
-        window.skip()
-    else:
-        yield from _items_until_bracket(window)
-    if window.next_character():
-        raise InvalidInput(f"something follows the array, on line {window.line}")
-
-
-def _items_until_bracket(window: _Window) -> Iterator[Item]:
-    separator, number = ",", 0
-    while separator == ",":
-        number += 1
-        window.next_character()
-        line = window.line
-        yield Item(number, line, window.item())
-        separator = window.next_character()
-        if separator not in (",", "]") or not separator:
-            raise InvalidInput(
-                f'"," or "]" is missing behind the item that begins on line {line}',
-                hint="the file may be cut off",
-            )
-        window.skip()
-
-
-def _read_objects(file: InputText, values: Iterator[Item]) -> Iterator[Chunk]:
-    for found in _parts(values, file, OBJECT_STEP):
-        problems = [
-            Problem(item.number, item.line, "invalid_json", _told(item.value))
-            for item in found
-            if not isinstance(item.value, dict)
-        ]
-        kept = [item for item in found if isinstance(item.value, dict)]
-        names = dict.fromkeys(itertools.chain.from_iterable(item.value for item in kept))
-        if len(names) > COLUMNS_MAX:
-            raise InvalidInput(f"the objects before line {found[-1].line} have {len(names)} keys")
-        columns = {name: [item.value.get(name) for item in kept] for name in names}
-        numbers, lines = [item.number for item in kept], [item.line for item in kept]
-        yield Chunk(numbers, lines, columns, problems)
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, RecursionError):
-        return "it is nested too deeply"
-    if isinstance(value, json.JSONDecodeError):
-        return f"it is no JSON: {value.msg}, at character {value.pos + 1}"
-    if isinstance(value, ValueError):
-        return f"it is no JSON: {value}"
-    return f"it is no object, but {type(value).__name__}"

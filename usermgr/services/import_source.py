@@ -12,12 +12,11 @@ from typing import IO, Any, Final, NamedTuple
 from usermgr.errors import InvalidInput
 from usermgr.formats.files import temporary_lines
 from usermgr.formats.inputs import BLOCK, Blocks, InputFile, InputText
+from usermgr.formats.json_readers import read_json, read_jsonl
 from usermgr.formats.readers import (
     Chunk,
     csv_delimiter,
     read_csv,
-    read_json,
-    read_jsonl,
     read_tsv,
     recognise_format,
 )
