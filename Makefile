@@ -37,6 +37,7 @@ bench: $(DEV)
 	$(BIN)/python -m benchmarks.bulk
 	$(BIN)/python -m benchmarks.audit
 	$(BIN)/python -m benchmarks.undo
+	$(BIN)/python -m benchmarks.http
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
