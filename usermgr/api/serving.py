@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -70,8 +70,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve_here(work: Work, listener: socket.socket) -> None:
-    """Serve in this process until a signal ends it."""
+def serve_here(work: Work, listener: socket.socket, announce: Callable[[], None]) -> None:
+    """Serve in this process until a signal ends it; ``announce`` is called as soon as one does."""
     begin_log(sys.stderr)
     runtime = make_runtime(work.settings, developer=work.developer, processes=work.processes)
     config = uvicorn.Config(
@@ -85,7 +85,7 @@ def serve_here(work: Work, listener: socket.socket) -> None:
         ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _Server(config, runtime).run(sockets=[listener])
+    _Server(config, runtime, announce).run(sockets=[listener])
     if threading.active_count() > 1 and any(t.name.startswith("AnyIO") for t in _others()):
         # A request is not done after all that time; nothing of it was committed.
         sys.stdout.flush()
@@ -93,7 +93,14 @@ def serve_here(work: Work, listener: socket.socket) -> None:
         os._exit(0)
 
 
-def serve_beside(work: Work, listener: socket.socket, number: int, *, reload: bool = False) -> None:
+def serve_beside(
+    work: Work,
+    listener: socket.socket,
+    number: int,
+    announce: Callable[[], None],
+    *,
+    reload: bool = False,
+) -> None:
     """Serve in so many processes, each of which is replaced when it ends, until a signal ends this.
 
     With ``reload`` they are replaced whenever a file of the program changes.
@@ -103,6 +110,7 @@ def serve_beside(work: Work, listener: socket.socket, number: int, *, reload: bo
         # Each process keeps its metrics there, so that any of them can tell the sum.
         start = functools.partial(_start, work, listener, Path(folder))
         workers = [start() for _ in range(number)]
+        announce()
         files = _newest_change() if reload else 0.0
         while not was_told.wait(LOOK_SECONDS):
             if reload and (changed := _newest_change()) != files:
@@ -121,15 +129,22 @@ def main() -> None:
     inbox = sys.stdin.buffer
     work, descriptor = pickle.load(inbox)  # noqa: S301 - from this program
     threading.Thread(target=_end_with_parent, args=(inbox.fileno(),), daemon=True).start()
-    serve_here(work, socket.socket(fileno=descriptor))
+    serve_here(work, socket.socket(fileno=descriptor), lambda: None)
 
 
 class _Server(uvicorn.Server):
     """A server that ends with 0 after a signal, and tells the application before it does."""
 
-    def __init__(self, config: uvicorn.Config, runtime: Runtime) -> None:
+    def __init__(
+        self, config: uvicorn.Config, runtime: Runtime, announce: Callable[[], None]
+    ) -> None:
         super().__init__(config)
-        self._runtime = runtime
+        self._runtime, self._announce = runtime, announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve, and announce it: a signal that comes from now on is heard."""
+        await super().startup(sockets)
+        self._announce()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 from typing import Annotated, Final
 
@@ -55,11 +56,12 @@ def serve(
     work = Work(run.settings, _developer(run) if dev else None)
     with contextlib.closing(listen(host, port)) as listener:
         shown = f"[{host}]" if ":" in host else host
-        run.output.note(f"note: serving on http://{shown}:{listener.getsockname()[1]}")
+        note = f"note: serving on http://{shown}:{listener.getsockname()[1]}"
+        announce = functools.partial(run.output.note, note)
         if workers > 1 or reload:
-            serve_beside(work, listener, workers, reload=reload)
+            serve_beside(work, listener, workers, announce, reload=reload)
         else:
-            serve_here(work, listener)
+            serve_here(work, listener, announce)
 
 
 def _require_extra() -> None:
