@@ -14,16 +14,11 @@ the goal on PostgreSQL.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.bulk import CLAIMS, ROLES, Bench, Measured, line, psql, running, usermgr
+from benchmarks.bulk import CLAIMS, ROLES, Bench, Measured, psql, running, tell, usermgr
 from tests.support.databases import initialise, open_database
 
 GOAL = 1.0
@@ -110,24 +105,11 @@ def _arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Measure, and print a table or JSON; exits 1 when a goal is missed."""
+    """Measure what was asked for."""
     arguments = _arguments()
-    found: list[Measured] = []
     with tempfile.TemporaryDirectory() as name, running(arguments.rows, Path(name)) as bench:
-        if not arguments.json:
-            print(
-                f"{arguments.rows} users, Python {platform.python_version()}, "
-                f"{os.cpu_count()} CPUs; seconds"
-            )
-        for work in arguments.only:
-            for measured in WORKS[work](bench, again=arguments.again):
-                found.append(measured)
-                if not arguments.json:
-                    print(line(measured), flush=True)
-    if arguments.json:
-        shown = [asdict(measured) | {"met": measured.met} for measured in found]
-        print(json.dumps({"rows": arguments.rows, "found": shown}, indent=2))
-    sys.exit(not all(measured.met for measured in found))
+        works = (WORKS[work](bench, again=arguments.again) for work in arguments.only)
+        tell(works, arguments.rows, told="; seconds", as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,11 @@ import secrets
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 
 from tests.support.commands import Command, Result
 from tests.support.consistency import broken_promises
-from tests.support.databases import open_database
+from tests.support.databases import execute
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 
@@ -51,20 +51,10 @@ NEEDING = {
 }
 
 
-def _execute(url: str, statement: str) -> list[tuple[object, ...]]:
-    database = open_database(url)
-    with database.connect() as connection:
-        done = connection.execute(text(statement))
-        rows = [tuple(row) for row in done] if done.returns_rows else []
-        connection.commit()
-    database.engine.dispose()
-    return rows
-
-
 def _keys(url: str) -> list[tuple[object, ...]]:
     """Everything that PostgreSQL knows of the keys and indexes of the two tables."""
     tables = "('users'::regclass, 'user_claims'::regclass)"
-    return _execute(
+    return execute(
         url,
         f"""
         SELECT c.relname, pg_get_indexdef(c.oid), x.indisclustered, x.indisreplident,
@@ -85,7 +75,7 @@ def _import(cli: Command, *words: str) -> Result:
 @pytest.mark.parametrize("altered", ALTERED)
 def test_keys_that_somebody_changed_stay(cli: Command, database_url: str, altered: str) -> None:
     name, statement = ALTERED[altered]
-    _execute(database_url, statement.format(name))
+    execute(database_url, statement.format(name))
     before = _keys(database_url)
 
     refused = _import(cli, "--exclusive")
@@ -100,7 +90,7 @@ def test_keys_that_somebody_changed_stay(cli: Command, database_url: str, altere
 
 @pytest.mark.parametrize("needing", NEEDING)
 def test_keys_that_an_application_needs_stay(cli: Command, database_url: str, needing: str) -> None:
-    _execute(database_url, NEEDING[needing])
+    execute(database_url, NEEDING[needing])
     before = _keys(database_url)
 
     done = _import(cli)
@@ -119,7 +109,7 @@ def test_keys_that_an_application_needs_stay(cli: Command, database_url: str, ne
 
 
 def test_a_seed_of_empty_tables_whose_keys_are_needed(cli: Command, database_url: str) -> None:
-    _execute(database_url, NEEDING["a foreign key on e-mails"])
+    execute(database_url, NEEDING["a foreign key on e-mails"])
     assert cli("seed", "--users", "3").exit_code == 0
 
 
@@ -131,25 +121,25 @@ def test_empty_tables_are_loaded_without_keys(
     env, prefix = {}, ""
     if schema:
         env, prefix = {"USERMGR_DB_SCHEMA": schema}, f'"{schema}".'
-        _execute(database_url, f'CREATE SCHEMA "{schema}"')
+        execute(database_url, f'CREATE SCHEMA "{schema}"')
         assert cli("schema", "init", env=env).exit_code == 0
     files = (
         "SELECT indexrelid FROM pg_index WHERE indrelid IN"
         f" ('{prefix}users'::regclass, '{prefix}user_claims'::regclass)"
     )
-    before = set(_execute(database_url, files))
+    before = set(execute(database_url, files))
     Path("x.csv").write_text(CSV)
 
     words = ("user", "import", "x.csv", "--create-roles", "--create-claims")
     assert cli(*words, env=env).exit_code == 0
 
-    after = set(_execute(database_url, files))
+    after = set(execute(database_url, files))
     assert len(after) == len(before) == 6
     assert not after & before
 
 
 def test_keys_are_not_built_before_a_trigger_that_waits(cli: Command, database_url: str) -> None:
-    _execute(
+    execute(
         database_url,
         """
         CREATE FUNCTION app() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -168,9 +158,9 @@ def test_keys_are_not_built_before_a_trigger_that_waits(cli: Command, database_u
 
 def test_row_security_lets_no_row_be_copied(cli: Command, database_url: str) -> None:
     name = f"owner_{secrets.token_hex(4)}"
-    _execute(database_url, f"CREATE ROLE {name} LOGIN")
-    _execute(database_url, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
-    _execute(database_url, "ALTER TABLE users ENABLE ROW LEVEL SECURITY")
+    execute(database_url, f"CREATE ROLE {name} LOGIN")
+    execute(database_url, f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}")
+    execute(database_url, "ALTER TABLE users ENABLE ROW LEVEL SECURITY")
     other = {"USERMGR_DATABASE_URL": str(make_url(database_url).set(username=name))}
     try:
         Path("x.csv").write_text(CSV)
@@ -181,4 +171,4 @@ def test_row_security_lets_no_row_be_copied(cli: Command, database_url: str) -> 
             "hint: import as a user who has BYPASSRLS, or as the owner where it is not forced\n"
         )
     finally:
-        _execute(database_url, f"DROP OWNED BY {name}; DROP ROLE {name}")
+        execute(database_url, f"DROP OWNED BY {name}; DROP ROLE {name}")

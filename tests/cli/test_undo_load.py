@@ -13,7 +13,7 @@ from sqlalchemy import make_url, text
 
 from tests.support.commands import Command
 from tests.support.consistency import broken_promises, content
-from tests.support.databases import open_database
+from tests.support.databases import execute, open_database
 from usermgr.db import undo_load
 
 pytestmark = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
@@ -29,19 +29,9 @@ def few_are_worth_it() -> Iterator[None]:
         yield
 
 
-def _execute(url: str, statement: str) -> list[tuple[object, ...]]:
-    database = open_database(url)
-    with database.connect() as connection:
-        done = connection.execute(text(statement))
-        rows = [tuple(row) for row in done] if done.returns_rows else []
-        connection.commit()
-    database.engine.dispose()
-    return rows
-
-
 def _indexes(url: str) -> list[tuple[object, ...]]:
     """The bin's indexes with the files they lie in: those that were built anew have others."""
-    return _execute(
+    return execute(
         url,
         """
         SELECT pg_get_indexdef(x.indexrelid), c.relfilenode FROM pg_index x
@@ -99,11 +89,11 @@ def _a_deleted_user(cli: Command, url: str) -> None:
 
 
 def _another_index(cli: Command, url: str) -> None:
-    _execute(url, "COMMENT ON INDEX recycled_users_email_idx IS 'ours'")
+    execute(url, "COMMENT ON INDEX recycled_users_email_idx IS 'ours'")
 
 
 def _another_key(cli: Command, url: str) -> None:
-    _execute(url, "COMMENT ON CONSTRAINT user_claims_fk ON user_claims IS 'ours'")
+    execute(url, "COMMENT ON CONSTRAINT user_claims_fk ON user_claims IS 'ours'")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +136,7 @@ def test_what_an_application_has_attached_keeps_its_say(
     cli: Command, database_url: str, attached: str
 ) -> None:
     operation = _load(cli)
-    _execute(database_url, ATTACHED[attached])
+    execute(database_url, ATTACHED[attached])
     indexes = _indexes(database_url)
 
     undone = cli("undo", operation, "-o", "json")
@@ -157,22 +147,22 @@ def test_what_an_application_has_attached_keeps_its_say(
 
 def test_rows_of_a_table_that_inherits_stay(cli: Command, database_url: str) -> None:
     operation = _load(cli)
-    _execute(database_url, "CREATE TABLE app () INHERITS (user_claims)")
-    _execute(database_url, "INSERT INTO app (user_id, claim_id) VALUES (777777, 1)")
+    execute(database_url, "CREATE TABLE app () INHERITS (user_claims)")
+    execute(database_url, "INSERT INTO app (user_id, claim_id) VALUES (777777, 1)")
 
     assert cli("undo", operation, "-o", "json").json["users_deleted"] == 2
 
-    assert _execute(database_url, "SELECT user_id FROM app") == [(777777,)]
+    assert execute(database_url, "SELECT user_id FROM app") == [(777777,)]
 
 
 def test_an_owner_who_may_create_nothing(cli: Command, database_url: str) -> None:
     """Keys cannot be built without the right to create in the schema; rows can be stored."""
     name = f"owner_{secrets.token_hex(4)}"
-    _execute(database_url, f"CREATE ROLE {name} LOGIN")
+    execute(database_url, f"CREATE ROLE {name} LOGIN")
     tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-    for (table,) in _execute(database_url, tables):
-        _execute(database_url, f"ALTER TABLE {table} OWNER TO {name}")
-    _execute(database_url, f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {name}")
+    for (table,) in execute(database_url, tables):
+        execute(database_url, f"ALTER TABLE {table} OWNER TO {name}")
+    execute(database_url, f"REVOKE CREATE ON SCHEMA public FROM PUBLIC, {name}")
     owner = {"USERMGR_DATABASE_URL": str(make_url(database_url).set(username=name))}
     try:
         operation = _load(cli, env=owner)
@@ -180,13 +170,13 @@ def test_an_owner_who_may_create_nothing(cli: Command, database_url: str) -> Non
         undone = cli("undo", operation, "-o", "json", env=owner)
         assert (undone.json["users_deleted"], _indexes(database_url)) == (2, indexes)
     finally:
-        _execute(database_url, f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP ROLE {name}")
+        execute(database_url, f"REASSIGN OWNED BY {name} TO CURRENT_USER; DROP ROLE {name}")
 
 
 def test_other_settings_are_as_they_were(cli: Command, database_url: str) -> None:
     """Roles are deleted after the keys were built."""
     operation = _load(cli)
-    _execute(
+    execute(
         database_url,
         """
         CREATE TABLE seen (timeout text, memory text);
@@ -200,7 +190,7 @@ def test_other_settings_are_as_they_were(cli: Command, database_url: str) -> Non
     indexes = _indexes(database_url)
     assert cli("undo", operation, env={"USERMGR_STATEMENT_TIMEOUT": "77"}).exit_code == 0
     assert _indexes(database_url) != indexes
-    ((timeout, memory),) = _execute(database_url, "SELECT * FROM seen")
+    ((timeout, memory),) = execute(database_url, "SELECT * FROM seen")
     assert (str(timeout)[:2], memory) == ("77", "64MB")
 
 

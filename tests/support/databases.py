@@ -24,6 +24,17 @@ def open_database(url: str, **flags: str) -> Database:
     return Database(load_settings(flags={"database_url": url, **flags}, environ={}))
 
 
+def execute(url: str, statement: str) -> list[tuple[object, ...]]:
+    """Run a statement past usermgr; returns its rows."""
+    database = open_database(url)
+    with database.connect() as connection:
+        done = connection.execute(text(statement))
+        rows = [tuple(row) for row in done] if done.returns_rows else []
+        connection.commit()
+    database.engine.dispose()
+    return rows
+
+
 def initialise(url: str) -> None:
     """Bring the database of a URL to the current schema."""
     database = open_database(url)

@@ -83,7 +83,7 @@ def open_exclusively(connection: Connection) -> list[Key]:
     come before anything else of the transaction touches the tables: two that read first and lock
     afterwards would wait for each other.
     """
-    connection.execute(text(lock_statement(LOCKED)))
+    connection.execute(text(_lock_statement(LOCKED)))
     require_rebuildable(connection)
     keys = _drop(connection)
     if keys is None:
@@ -99,24 +99,26 @@ def open_empty(connection: Connection) -> list[Key] | None:
 
     Returns the keys that ``build`` is to build, or None where rows must go in beside them.
     """
-    try:
-        with savepoint(connection) as point:
-            connection.execute(text(f"{lock_statement(LOCKED)} NOWAIT"))
+    with savepoint(connection) as point:
+        if lock_if_free(connection, LOCKED) and is_empty(connection):
             kept = find_altered(connection, TABLES) or find_deferrable(connection, TABLES)
-            if is_empty(connection) and not kept:
-                keys = _drop(connection)
-                if keys is not None:
-                    return keys
-            point.rollback()
-    except DBAPIError as error:
-        if not is_in_use(error):
-            raise
+            keys = None if kept else _drop(connection)
+            if keys is not None:
+                return keys
+        point.rollback()
     return None
 
 
-def is_in_use(error: DBAPIError) -> bool:
-    """Whether somebody has a lock on what was to be locked without waiting."""
-    return getattr(error.orig, "pgcode", None) == "55P03"
+def lock_if_free(connection: Connection, tables: Sequence[Table]) -> bool:
+    """Lock the tables against everybody else; returns False where somebody uses one of them."""
+    try:
+        with savepoint(connection):
+            connection.execute(text(f"{_lock_statement(tables)} NOWAIT"))
+    except DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != "55P03":
+            raise
+        return False
+    return True
 
 
 def require_rebuildable(connection: Connection) -> None:
@@ -170,8 +172,7 @@ def _set(connection: Connection, settings: Mapping[str, str]) -> None:
         )
 
 
-def lock_statement(tables: Sequence[Table]) -> str:
-    """Locks the tables against everybody else."""
+def _lock_statement(tables: Sequence[Table]) -> str:
     return f"LOCK TABLE {', '.join(table.name for table in tables)} IN ACCESS EXCLUSIVE MODE"
 
 

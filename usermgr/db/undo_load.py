@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Final
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import DropConstraint
 
 from usermgr.db import changing, rebuild
@@ -72,24 +71,12 @@ def take_back(op: Operation, undone: int) -> int | None:
     if not connection.execute(_ENDS, parameters).scalar():
         return None
     with savepoint(connection) as point:
-        if _lock(connection) and _may_go(connection, parameters):
+        if rebuild.lock_if_free(connection, _LOCKED) and _may_go(connection, parameters):
             keys = rebuild.drop_keys(connection, _BIN)
             if keys is not None:
                 return _delete_all(op, keys)
         point.rollback()
     return None
-
-
-def _lock(connection: Connection) -> bool:
-    """Lock the tables if nobody else does anything with them, whoever else that may be."""
-    try:
-        with savepoint(connection):
-            connection.execute(text(f"{rebuild.lock_statement(_LOCKED)} NOWAIT"))
-    except DBAPIError as error:
-        if not rebuild.is_in_use(error):
-            raise
-        return False
-    return True
 
 
 def _may_go(connection: Connection, parameters: dict[str, int]) -> bool:
